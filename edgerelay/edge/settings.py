@@ -1,0 +1,49 @@
+"""What the inbound side is told: plain values, checked by `edgerelay.config` before.
+
+Durations are seconds, sizes octets.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+
+Network = IPv4Network | IPv6Network
+
+
+class ListenerTls(Enum):
+    OFF = "off"
+    STARTTLS = "starttls"  #: offered
+    REQUIRED = "required"  #: 530 5.7.0 before STARTTLS (RFC 3207 section 4)
+    IMPLICIT = "implicit"  #: the handshake comes first
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """``name`` is what events call it: its address as bound."""
+
+    name: str
+    tls: ListenerTls = ListenerTls.OFF
+    tls_context: ssl.SSLContext | None = None
+    proxy_protocol_from: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    hostname: str
+    postmaster: str = ""  #: where a bare <postmaster> goes; "": postmaster@hostname
+    relay_from: tuple[Network, ...] = ()
+    message_size: int = 50 * 1024 * 1024
+    recipients_per_message: int = 1000
+    connections: int = 10_000
+    connections_per_client: int = 50
+    rate_per_client: tuple[int, float] | None = (100, 60.0)  #: so many in so many seconds
+    errors_per_session: int = 20
+    command_timeout: float = 300.0
+    data_timeout: float = 300.0
+    session_timeout: float = 1800.0
+    content_memory: int = 512 * 1024 * 1024
+    long_lines: str = "accept"  #: text lines over 998 octets: "accept" | "reject"
+    listeners: tuple[ListenerSettings, ...] = field(default_factory=tuple)

@@ -1,0 +1,68 @@
+"""SMTP replies (RFC 5321 section 4.2) and enhanced status codes (RFC 3463)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+_ENHANCED: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply. ``text`` is its first line, ``more`` the others; none holds CR or LF.
+
+    ``enhanced`` is empty where RFC 2034 section 4 wants no code (220, 221's sisters 334 and
+    354, the answer to EHLO) or where a next hop sent none. Never holds an exception's text.
+    Raises ValueError for a value that could not be sent.
+    """
+
+    code: int
+    enhanced: str
+    text: str
+    more: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 200 <= self.code <= 599:
+            raise ValueError(f"{self.code} is no reply code")
+        if self.enhanced:
+            if not _ENHANCED.fullmatch(self.enhanced):
+                raise ValueError(f"{self.enhanced!r} is no enhanced status code")
+            if self.enhanced[0] != str(self.code)[0]:
+                raise ValueError(f"class of {self.enhanced} contradicts {self.code}")
+        if any(_UNPRINTABLE.search(line) for line in self.lines):
+            raise ValueError("a reply line holds a control character")
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return (self.text, *self.more)
+
+    @property
+    def is_positive(self) -> bool:
+        return self.code < 400
+
+    @property
+    def is_transient(self) -> bool:
+        return self.code // 100 == 4
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.code // 100 == 5
+
+    def __bytes__(self) -> bytes:
+        return _encode(self)
+
+    def __str__(self) -> str:
+        """One line, for a log or a report."""
+        return " ".join(filter(None, (str(self.code), self.enhanced, *self.lines)))
+
+
+@lru_cache(maxsize=1024)
+def _encode(reply: Reply) -> bytes:
+    prefix = f"{reply.enhanced} " if reply.enhanced else ""
+    *head, last = reply.lines
+    text = "".join(f"{reply.code}-{prefix}{line}\r\n" for line in head)
+    return f"{text}{reply.code} {prefix}{last}\r\n".encode()

@@ -1,0 +1,1 @@
+"""Octet streams: the seam below every conversation, its socket form, and one reaper."""

@@ -1,0 +1,142 @@
+"""Every event of the relay, one class each: the name, its fields and what they mean.
+
+Fields hold plain values (text, numbers), already escaped where they came from outside. A
+new event needs a class here, a line in docs/events.md, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+
+class Event(msgspec.Struct, tag_field="event", kw_only=True):
+    """The base of every event. The tag is the name a log line carries."""
+
+
+class Observer(Protocol):
+    """Takes events. Never blocks, never raises: what it cannot take it counts."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+
+class Ready(Event, tag="ready"):
+    """Every listener accepts."""
+
+    listeners: list[str]  # "127.0.0.1:25"
+
+
+class Stopping(Event, tag="stopping"):
+    reason: str
+
+
+class Trouble(Event, tag="trouble"):
+    """Something an operator should look at. ``where`` is a part of the program."""
+
+    where: str
+    what: str
+    detail: str = ""
+
+
+class WorkerStarted(Event, tag="worker_started"):
+    worker: int
+    pid: int
+
+
+class WorkerEnded(Event, tag="worker_ended"):
+    worker: int
+    pid: int
+    status: int  # as subprocess: negative is a signal
+    expected: bool
+    restart_in: float | None = None  # seconds
+
+
+class SessionEnded(Event, tag="session"):
+    """One connection, from the greeting to its end."""
+
+    session: str  # the session's token, also in refusals
+    client: str  # "192.0.2.1:4711"
+    listener: str
+    helo: str
+    tls: str
+    accepted: int  # messages
+    refused: int  # recipients or messages answered 4yz or 5yz
+    errors: int  # commands refused for their form or order
+    octets: int  # received
+    duration: float  # seconds
+    end: str  # "quit", "lost", "timeout", "errors", "shutdown", "refused", ...
+
+
+class RecipientRefused(Event, tag="refused"):
+    """MAIL, RCPT or a message was answered 4yz or 5yz."""
+
+    session: str
+    client: str
+    helo: str
+    command: str  # "mail", "rcpt", "data"
+    reverse_path: str
+    forward_path: str  # "" for MAIL and for a whole message
+    reply: str
+
+
+class MessageAccepted(Event, tag="message"):
+    """A message is ours: it is durable and its 250 is on the way."""
+
+    queue_id: str
+    session: str
+    client: str
+    helo: str
+    reverse_path: str
+    recipients: int
+    size: int  # octets, without our own fields
+    duration: float  # seconds from MAIL to the commit
+
+
+class Delivery(Event, tag="delivery"):
+    """One attempt to hand one message's recipients of one lane to a next hop."""
+
+    queue_id: str
+    lane: str
+    next_hop: str  # "192.0.2.1:25", or "" when none could be reached
+    outcome: str  # "delivered", "deferred", "failed", "mixed"
+    recipients: list[tuple[str, str]]  # (forward-path, reply)
+    attempt: int
+    delay: float  # seconds since arrival
+    tls: str = ""
+
+
+class LaneDown(Event, tag="lane_down"):
+    """No next hop of a lane can be reached; everything in it waits."""
+
+    lane: str
+    reason: str
+    retry_in: float  # seconds
+
+
+class LaneUp(Event, tag="lane_up"):
+    lane: str
+
+
+class Reported(Event, tag="report"):
+    """A delivery status notification was put into the queue (RFC 3464)."""
+
+    queue_id: str  # of the report
+    about: str  # queue id of the message
+    kind: str  # "failed", "delayed", "delivered", "relayed"
+    to: str
+    recipients: list[str]
+
+
+class Held(Event, tag="held"):
+    """A message stays until an operator decides: by request, poison, or no one to report to."""
+
+    queue_id: str
+    lane: str
+    reason: str
+
+
+class Dropped(Event, tag="dropped"):
+    """The event queue was full: this many events are missing before this line."""
+
+    count: int

@@ -1,0 +1,1 @@
+"""Outbound: which next hop, when, and with what outcome; knows no listener."""

@@ -1,0 +1,1 @@
+"""SMTP without I/O: octets in, events out; replies in, octets out. Imports no Trio."""

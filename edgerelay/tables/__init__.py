@@ -1,0 +1,1 @@
+"""Small expiring maps that outlive a process."""

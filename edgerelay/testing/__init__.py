@@ -1,0 +1,1 @@
+"""Public test support: scripted peers, memory transports and contracts."""
