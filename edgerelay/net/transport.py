@@ -72,5 +72,9 @@ class Transport(Protocol):
     def abort(self) -> None:
         """End it now, without ceremony. Safe at any time, from any task, more than once."""
 
-    async def aclose(self) -> None:
-        """End it: close_notify if TLS, then close. Bounded, never raises, idempotent."""
+    async def aclose(self, *, linger: bool = True) -> None:
+        """End it: close_notify if TLS, then close. Bounded, never raises, idempotent.
+
+        Takes up to a second, so that the peer can read what we sent last although it still
+        sends. ``linger=False`` says that the peer has nothing more to send: after QUIT.
+        """

@@ -1,0 +1,43 @@
+"""One task ends the waits whose deadline has passed.
+
+A cancel scope per read costs more than the read; a float that one task looks at once a
+second costs nothing. It knows no sockets and no protocol.
+"""
+
+from __future__ import annotations
+
+from typing import Never, Protocol
+
+import trio
+
+
+class Expiring(Protocol):
+    deadline: float  #: absolute `trio.current_time()`
+
+    def expire(self) -> None:
+        """Let whoever waits on us at this moment raise `DeadlinePassed`; nobody: nothing."""
+
+
+class Reaper:
+    """Scans what was added every ``interval`` seconds."""
+
+    def __init__(self, interval: float = 1.0) -> None:
+        self._interval = interval
+        self._watched: set[Expiring] = set()
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def add(self, transport: Expiring) -> None:
+        self._watched.add(transport)
+
+    def discard(self, transport: Expiring) -> None:
+        self._watched.discard(transport)
+
+    async def run(self) -> Never:
+        """Look at every deadline until cancelled. Runs in the owner's nursery."""
+        while True:
+            await trio.sleep(self._interval)
+            now = trio.current_time()
+            for transport in [one for one in self._watched if one.deadline <= now]:
+                transport.expire()

@@ -1,0 +1,246 @@
+"""The contract of `Transport`, for every form that stands for one.
+
+It runs in virtual and in real time alike: deadlines lie a few of the reaper's intervals
+ahead, and nothing sleeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import trio
+
+from edgerelay.net.transport import ConnectionLost, DeadlinePassed, Transport, TransportError
+from edgerelay.testing.certificates import TlsContexts
+
+Pair = tuple[Transport, Transport]
+#: Opens a fresh connection whose deadlines are watched, and gives its two ends.
+OpenPair = Callable[[], AbstractAsyncContextManager[Pair]]
+
+#: More than any form holds on the way.
+_MUCH = bytes(range(256)) * 4096 * 16
+
+
+async def check_transport(open_pair: OpenPair, tls: TlsContexts, interval: float) -> None:
+    """Assert the whole contract; ``interval`` is the reaper's, in seconds."""
+    for check in (
+        octets_arrive_in_order_both_ways,
+        much_data_waits_for_its_reader,
+        a_clean_end_is_empty_octets,
+        the_last_words_arrive_although_the_peer_still_sends,
+        an_aborted_peer_is_lost,
+        closing_twice_is_quiet_and_a_closed_end_is_lost,
+        abort_wakes_who_waits,
+    ):
+        async with open_pair() as pair:
+            await check(pair)
+    for late in (a_late_peer_ends_a_receive, a_peer_that_reads_nothing_ends_a_send):
+        async with open_pair() as pair:
+            await late(pair, interval)
+    async with open_pair() as pair:
+        await a_moved_deadline_does_not_fire(pair, interval)
+    for secure in (tls_carries_octets_and_ends_cleanly, a_truncated_tls_stream_is_lost):
+        async with open_pair() as pair:
+            await secure(pair, tls)
+    async with open_pair() as pair:
+        await a_handshake_with_nonsense_is_lost(pair, tls)
+    async with open_pair() as pair:
+        await a_silent_handshake_ends_at_the_deadline(pair, tls, interval)
+
+
+async def read_exactly(transport: Transport, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        piece = await transport.receive()
+        assert piece, f"ended after {len(data)} of {count} octets"
+        data += piece
+    return data
+
+
+async def read_all(transport: Transport) -> bytes:
+    pieces = []
+    while piece := await transport.receive():
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def octets_arrive_in_order_both_ways(pair: Pair) -> None:
+    ours, theirs = pair
+    assert ours.peer == theirs.local
+    assert ours.tls is None
+    for turn in range(3):
+        await ours.send(b"ask %d" % turn)
+        assert await read_exactly(theirs, 5) == b"ask %d" % turn
+        await theirs.send(b"answer")
+        await theirs.send(b" %d" % turn)
+        assert await read_exactly(ours, 8) == b"answer %d" % turn
+
+
+async def much_data_waits_for_its_reader(pair: Pair) -> None:
+    ours, theirs = pair
+
+    async def send() -> None:
+        await ours.send(_MUCH)
+        await ours.aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert await read_all(theirs) == _MUCH
+
+
+async def a_clean_end_is_empty_octets(pair: Pair) -> None:
+    ours, theirs = pair
+    await ours.send(b"last words")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.aclose)
+        assert await read_all(theirs) == b"last words"
+        assert await theirs.receive() == b""
+        theirs.abort()
+
+
+async def the_last_words_arrive_although_the_peer_still_sends(pair: Pair) -> None:
+    ours, theirs = pair
+    await theirs.send(b"x" * 2000)
+    await ours.send(b"421 enough\r\n")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.aclose)
+        assert await read_all(theirs) == b"421 enough\r\n"
+        theirs.abort()
+
+
+async def an_aborted_peer_is_lost(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.abort()
+    try:
+        # The first may still go into a buffer, and a form may see a plain end.
+        while await ours.receive():
+            pass
+        for _ in range(3):
+            await ours.send(_MUCH)
+    except ConnectionLost:
+        return
+    raise AssertionError("an aborted peer took everything")
+
+
+async def closing_twice_is_quiet_and_a_closed_end_is_lost(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.abort()
+    theirs.abort()
+    await theirs.aclose()
+    await ours.aclose()
+    await ours.aclose()
+    ours.abort()
+    for use in (ours.receive, lambda: ours.send(b"x")):
+        await _must_raise(ConnectionLost, use)
+
+
+async def abort_wakes_who_waits(pair: Pair) -> None:
+    ours, _ = pair
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_must_raise, ConnectionLost, ours.receive)
+        await _settle()
+        ours.abort()
+
+
+async def a_late_peer_ends_a_receive(pair: Pair, interval: float) -> None:
+    ours, theirs = pair
+    start = trio.current_time()
+    ours.deadline = start + 2 * interval
+    await _must_raise(DeadlinePassed, ours.receive)
+    assert trio.current_time() - start >= 2 * interval, "before its time"
+    # It was late, but it is not gone: what the deadline's owner wants to say still arrives.
+    ours.deadline = math.inf
+    await ours.send(b"421 late\r\n")
+    assert await read_exactly(theirs, 10) == b"421 late\r\n"
+    await theirs.send(b"sorry")
+    assert await read_exactly(ours, 5) == b"sorry"
+
+
+async def a_peer_that_reads_nothing_ends_a_send(pair: Pair, interval: float) -> None:
+    ours, _ = pair
+    ours.deadline = trio.current_time() + 2 * interval
+    await _must_raise(DeadlinePassed, lambda: ours.send(_MUCH))
+
+
+async def a_moved_deadline_does_not_fire(pair: Pair, interval: float) -> None:
+    ours, theirs = pair
+    for turn in range(4):
+        ours.deadline = trio.current_time() + 3 * interval
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read_exactly, ours, 1)
+            with trio.move_on_after(1.5 * interval):
+                await trio.sleep_forever()
+            await theirs.send(b"%d" % turn)
+
+
+async def tls_carries_octets_and_ends_cleanly(pair: Pair, tls: TlsContexts) -> None:
+    client, server = await _secure(pair, tls)
+    assert client.tls is not None
+    assert server.tls is not None
+    assert client.tls.verified
+    assert not server.tls.verified
+    assert client.tls.version == server.tls.version
+    assert str(client.tls).startswith("TLSv1.")
+
+    async def send() -> None:
+        await client.send(_MUCH)
+        await client.aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        assert await read_all(server) == _MUCH
+        await server.aclose()
+
+
+async def a_truncated_tls_stream_is_lost(pair: Pair, tls: TlsContexts) -> None:
+    client, server = await _secure(pair, tls)
+    await client.send(b"half a mess")
+    assert await read_exactly(server, 11) == b"half a mess"
+    client.abort()
+    await _must_raise(ConnectionLost, lambda: read_all(server))
+
+
+async def a_handshake_with_nonsense_is_lost(pair: Pair, tls: TlsContexts) -> None:
+    client, server = pair
+    await client.send(b"EHLO I speak no TLS\r\n")
+    await _must_raise(ConnectionLost, lambda: server.start_tls(tls.server, server_side=True))
+    await _must_raise(ConnectionLost, server.receive)
+
+
+async def a_silent_handshake_ends_at_the_deadline(
+    pair: Pair, tls: TlsContexts, interval: float
+) -> None:
+    _, server = pair
+    server.deadline = trio.current_time() + 2 * interval
+    await _must_raise(DeadlinePassed, lambda: server.start_tls(tls.server, server_side=True))
+
+
+async def _secure(pair: Pair, tls: TlsContexts) -> Pair:
+    client, server = pair
+
+    async def accept() -> None:
+        await server.start_tls(tls.server, server_side=True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        await client.start_tls(tls.client, server_side=False, server_hostname=tls.hostname)
+    return client, server
+
+
+async def _must_raise(
+    expected: type[TransportError], use: Callable[[], Awaitable[object]]
+) -> None:
+    try:
+        await use()
+    except expected:
+        return
+    raise AssertionError(f"no {expected.__name__}")
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await trio.lowlevel.checkpoint()
