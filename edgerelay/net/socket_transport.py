@@ -66,20 +66,20 @@ class SocketTransport:
     def tls(self) -> TlsFacts | None:
         return self._tls
 
-    async def receive(self) -> bytes:
+    async def receive(self, limit: int = _RECEIVE_MANY) -> bytes:
         if self._closed:
             raise ConnectionLost("closed here")
         sock = self._sock
         try:
             if self._tls is not None:
-                return await self._receive_tls()
+                return await self._receive_tls(min(limit, _RECEIVE))
             while True:
                 await wait_readable(sock)
                 try:
-                    data = sock.recv(self._want)
+                    data = sock.recv(min(limit, self._want))
                 except BlockingIOError:
                     continue
-                self._want = _RECEIVE if len(data) < self._want else _RECEIVE_MANY
+                self._want = _RECEIVE_MANY if len(data) == self._want else _RECEIVE
                 self._ended = not data
                 return data
         except trio.ClosedResourceError:
@@ -87,13 +87,13 @@ class SocketTransport:
         except OSError as error:
             raise _lost(error) from None
 
-    async def _receive_tls(self) -> bytes:
+    async def _receive_tls(self, limit: int) -> bytes:
         # OpenSSL may hold decrypted octets while the socket has none: ask it first.
         sock = self._sock
         await trio.lowlevel.checkpoint()
         while not self._closed:
             try:
-                data = sock.recv(_RECEIVE)
+                data = sock.recv(limit)
             except ssl.SSLWantReadError:
                 await wait_readable(sock)
             except ssl.SSLWantWriteError:
@@ -161,7 +161,6 @@ class SocketTransport:
         self._tls = facts_of(tls)
 
     def expire(self) -> None:
-        # Wakes who waits; whoever is not waiting has nobody to be late.
         if not self._closed:
             notify_closing(self._sock)
 

@@ -55,9 +55,10 @@ class Transport(Protocol):
     def tls(self) -> TlsFacts | None:
         """What was negotiated, or None in the clear."""
 
-    async def receive(self) -> bytes:
+    async def receive(self, limit: int = ...) -> bytes:
         """Return what is there, waiting for at least one octet; ``b""`` at a clean end.
 
+        ``limit`` octets at most: for what precedes a handshake, which must not be read past.
         Raises `TransportError`.
         """
 
@@ -68,6 +69,9 @@ class Transport(Protocol):
         self, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
     ) -> None:
         """Shake hands within `deadline`. Raises `TransportError`; the stream is then dead."""
+
+    def expire(self) -> None:
+        """Let whoever waits at this moment raise `DeadlinePassed`; nobody: nothing."""
 
     def abort(self) -> None:
         """End it now, without ceremony. Safe at any time, from any task, more than once."""

@@ -29,10 +29,12 @@ async def check_transport(open_pair: OpenPair, tls: TlsContexts, interval: float
         octets_arrive_in_order_both_ways,
         much_data_waits_for_its_reader,
         a_clean_end_is_empty_octets,
+        a_limit_leaves_the_rest_for_later,
         the_last_words_arrive_although_the_peer_still_sends,
         an_aborted_peer_is_lost,
         closing_twice_is_quiet_and_a_closed_end_is_lost,
         abort_wakes_who_waits,
+        expire_wakes_who_waits_and_no_one_else,
     ):
         async with open_pair() as pair:
             await check(pair)
@@ -101,6 +103,13 @@ async def a_clean_end_is_empty_octets(pair: Pair) -> None:
         theirs.abort()
 
 
+async def a_limit_leaves_the_rest_for_later(pair: Pair) -> None:
+    ours, theirs = pair
+    await ours.send(b"headrest")
+    assert await theirs.receive(4) == b"head"
+    assert await read_exactly(theirs, 4) == b"rest"
+
+
 async def the_last_words_arrive_although_the_peer_still_sends(pair: Pair) -> None:
     ours, theirs = pair
     await theirs.send(b"x" * 2000)
@@ -144,6 +153,17 @@ async def abort_wakes_who_waits(pair: Pair) -> None:
         nursery.start_soon(_must_raise, ConnectionLost, ours.receive)
         await _settle()
         ours.abort()
+
+
+async def expire_wakes_who_waits_and_no_one_else(pair: Pair) -> None:
+    ours, theirs = pair
+    ours.expire()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_must_raise, DeadlinePassed, ours.receive)
+        await _settle()
+        ours.expire()
+    await theirs.send(b"x")
+    assert await ours.receive() == b"x"
 
 
 async def a_late_peer_ends_a_receive(pair: Pair, interval: float) -> None:

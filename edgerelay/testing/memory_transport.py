@@ -58,10 +58,10 @@ class MemoryTransport:
     def is_closed(self) -> bool:
         return self._closed
 
-    async def receive(self) -> bytes:
+    async def receive(self, limit: int = 64 * 1024) -> bytes:
         if self._session is not None:
-            return await self._session.receive(self)
-        return await self.receive_raw()
+            return await self._session.receive(self, limit)
+        return await self.receive_raw(limit)
 
     async def send(self, data: bytes) -> None:
         if self._session is not None:
@@ -83,7 +83,7 @@ class MemoryTransport:
         self._session = session
         self.tls = facts_of(session.object)
 
-    async def receive_raw(self) -> bytes:
+    async def receive_raw(self, limit: int = 64 * 1024) -> bytes:
         """What came, without looking into TLS."""
         await checkpoint()
         pipe = self._incoming
@@ -91,8 +91,8 @@ class MemoryTransport:
             if self._closed or pipe.broken:
                 raise ConnectionLost("closed here" if self._closed else "connection reset")
             if pipe.buffer:
-                data = bytes(pipe.buffer)
-                pipe.buffer.clear()
+                data = bytes(pipe.buffer[:limit])
+                del pipe.buffer[:limit]
                 pipe.writers.unpark_all()
                 return data
             if pipe.ended:
@@ -181,10 +181,10 @@ class _TlsSession:
             else:
                 return await wire.send_raw(self._out.read())
 
-    async def receive(self, wire: MemoryTransport) -> bytes:
+    async def receive(self, wire: MemoryTransport, limit: int) -> bytes:
         while True:
             try:
-                data = self.object.read(64 * 1024)
+                data = self.object.read(limit)
             except ssl.SSLWantReadError:
                 await self._exchange(wire)
             except ssl.SSLZeroReturnError:

@@ -1,0 +1,74 @@
+"""Counts a message's Received fields while it streams past, to find loops.
+
+Keeps at most one header field of bounded length, whatever arrives. It does not judge how
+many are too many, and knows nothing else of a header.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: Of a longer field only this many octets are looked at.
+_FIELD_LIMIT: Final = 8192
+_FOLDS: Final = (b" ", b"\t", b"")
+_RECEIVED: Final = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
+
+
+class HeaderScanner:
+    """Feed it content until `is_done`; ``hostname`` is the name our own Received say."""
+
+    __slots__ = ("_by_us", "_carry", "_hostname", "is_done", "own_hops", "received")
+
+    def __init__(self, hostname: str) -> None:
+        self.received = 0  #: Received fields
+        self.own_hops = 0  #: of these, "by" our own hostname (RFC 5321 section 4.4)
+        self.is_done = False  #: the header has ended
+        self._hostname = hostname.lower().encode()
+        # As if a line had ended before the first one: every field begins after CRLF.
+        self._carry = b"\r\n"
+
+    def feed(self, chunk: bytes) -> None:
+        if self.is_done:
+            return
+        data = self._carry + chunk
+        end = data.find(b"\r\n\r\n")
+        if end >= 0:
+            self.is_done = True
+            self._carry = b""
+            self._count(data[: end + 2])
+            return
+        start = _last_field(data)
+        if start < 0 or len(data) - start > _FIELD_LIMIT:
+            # The field has outgrown us. What may begin the next one is a CR or CRLF at most.
+            self._count(data)
+            self._carry = next((end for end in (b"\r\n", b"\r") if data.endswith(end)), b"")
+        else:
+            self._count(data[:start])
+            self._carry = data[start:]
+
+    def _count(self, fields: bytes) -> None:
+        found = _RECEIVED.findall(fields)
+        if found:
+            self.received += len(found)
+            if self._hostname in fields.lower():
+                self.own_hops += len(_by(self._hostname).findall(fields))
+
+
+def _last_field(data: bytes) -> int:
+    """Where the last field begins that may not be complete yet, or -1 if that is far away."""
+    start = data.rfind(b"\r\n")
+    bottom = len(data) - _FIELD_LIMIT
+    while start > bottom and data[start + 2 : start + 3] in _FOLDS:
+        start = data.rfind(b"\r\n", 0, start)
+    return start
+
+
+def _by(hostname: bytes) -> re.Pattern[bytes]:
+    # re keeps the few that are in use compiled.
+    inside = rb"(?:[^\r\n]|\r\n[ \t])"
+    name = re.escape(hostname)
+    return re.compile(
+        rb"\r\nreceived[ \t]*:%b*?[ \t]by[ \t\r\n]+%b(?=[ \t\r\n;(])" % (inside, name),
+        re.IGNORECASE,
+    )
