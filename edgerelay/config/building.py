@@ -1,0 +1,109 @@
+"""From the checked model to `Config`: defaults that depend on the machine or on other keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from edgerelay.config.machine import machine_hostname, usable_cores
+from edgerelay.config.model import File, Listener, Route
+from edgerelay.config.values import Config
+from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
+from edgerelay.relay.settings import HopKind, HopTls, RelaySettings, RouteSettings
+
+DEFAULT_USER: Final = "edgerelay"
+#: Hops that cannot say whether a recipient exists: there is nobody to ask.
+_CANNOT_TELL: Final = (HopKind.MAILDIR, HopKind.MX)
+
+
+def build(file: File, base: Path, tls_files: tuple[bytes, bytes] | None) -> Config:
+    """Return the values. Relative paths begin at ``base``."""
+    hostname = file.hostname or machine_hostname()
+    workers = file.workers or usable_cores()
+    listeners = tuple(_listener(listener, file.tls is not None) for listener in file.listener)
+    return Config(
+        hostname=hostname,
+        postmaster=file.postmaster or "",
+        state_dir=(base / file.state_dir).resolve(),
+        workers=workers,
+        user=file.user or DEFAULT_USER,
+        user_is_explicit=file.user is not None,
+        drain=file.drain,
+        dns_servers=file.dns.servers,
+        dns_timeout=file.dns.timeout,
+        min_free_space=file.limits.min_free_space,
+        listeners=listeners,
+        listener_addresses=tuple(listener.address for listener in file.listener),
+        tls_files=tls_files,
+        edge_settings=_edge(file, hostname, listeners),
+        relay_settings=_relay(file, hostname, workers, base),
+    )
+
+
+def _listener(listener: Listener, has_certificate: bool) -> ListenerSettings:
+    """Without a certificate STARTTLS cannot be offered, so the default is not to."""
+    host, port = listener.address
+    default = ListenerTls.STARTTLS if has_certificate else ListenerTls.OFF
+    return ListenerSettings(
+        name=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        tls=default if listener.tls is None else ListenerTls(listener.tls),
+        proxy_protocol_from=listener.proxy_protocol_from,
+    )
+
+
+def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) -> EdgeSettings:
+    limits = file.limits
+    return EdgeSettings(
+        hostname=hostname,
+        postmaster=file.postmaster or "",
+        relay_from=file.access.relay_from,
+        message_size=limits.message_size,
+        recipients_per_message=limits.recipients_per_message,
+        connections=limits.connections,
+        connections_per_client=limits.connections_per_client,
+        rate_per_client=limits.rate_per_client,
+        errors_per_session=limits.errors_per_session,
+        command_timeout=limits.command_timeout,
+        data_timeout=limits.data_timeout,
+        session_timeout=limits.session_timeout,
+        content_memory=limits.content_memory,
+        long_lines=limits.long_lines,
+        listeners=listeners,
+    )
+
+
+def _relay(file: File, hostname: str, workers: int, base: Path) -> RelaySettings:
+    queue, delivery = file.queue, file.delivery
+    return RelaySettings(
+        hostname=hostname,
+        postmaster=file.postmaster or "",
+        routes=tuple(_route(route, base) for route in file.route),
+        retry=queue.retry,
+        warn_after=queue.warn_after,
+        expire=queue.expire,
+        concurrency_per_destination=max(1, queue.concurrency_per_destination // workers),
+        connect=delivery.connect,
+        greeting=delivery.greeting,
+        command=delivery.command,
+        data_start=delivery.data_start,
+        data_block=delivery.data_block,
+        data_end=delivery.data_end,
+        source=delivery.source,
+    )
+
+
+def _route(route: Route, base: Path) -> RouteSettings:
+    recipients: str | Path
+    if route.recipients is None:
+        nobody_to_ask = any(hop.kind in _CANNOT_TELL for hop in route.next_hop)
+        recipients = "any" if nobody_to_ask else "callout"
+    elif route.recipients.startswith("file:"):
+        recipients = (base / route.recipients.removeprefix("file:")).resolve()
+    else:
+        recipients = route.recipients
+    return RouteSettings(
+        domains=route.domains,
+        next_hops=route.next_hop,
+        recipients=recipients,
+        tls=HopTls(route.tls),
+    )

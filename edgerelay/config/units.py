@@ -1,0 +1,135 @@
+"""How durations, sizes, rates, addresses and networks are written; one function each.
+
+Every function takes what TOML gave and returns seconds, octets or a value of ours, or raises
+ValueError with a text that says what was expected.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from ipaddress import ip_address, ip_network
+from typing import Final
+
+from edgerelay.edge.settings import Network
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_SECONDS: Final = {
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)")
+_OCTETS: Final = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_RATE: Final = re.compile(r"(\d+)\s*/\s*(s|m|h)")
+#: A century: longer ones overflow what they are compared with, and are a slip of the hand.
+_LONGEST: Final = 100 * 366 * 86400
+_LARGEST: Final = 2**53
+
+
+def duration(value: object) -> float:
+    """``"90s"``, ``"0.5s"``, ``"5d"`` as seconds. A bare number is refused: of what?"""
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('expected a duration such as "90s" (units: ms, s, m, h, d)')
+    seconds = Decimal(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST:
+        raise ValueError("a duration of more than a hundred years")
+    return float(seconds)
+
+
+def positive_duration(value: object) -> float:
+    seconds = duration(value)
+    if seconds <= 0:
+        raise ValueError("expected a duration above zero")
+    return seconds
+
+
+def size(value: object) -> int:
+    """``52428800`` or ``"50MiB"`` as octets."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(
+            'expected a size such as 1000000 or "50MiB" (units: B, KB, MB, GB, KiB, MiB, GiB)'
+        )
+    octets = int(Decimal(match[1]) * _OCTETS[match[2]])
+    if octets > _LARGEST:
+        raise ValueError("a size beyond any disk")
+    return octets
+
+
+def positive_size(value: object) -> int:
+    octets = size(value)
+    if octets <= 0:
+        raise ValueError("expected a size above zero")
+    return octets
+
+
+def rate(value: object) -> tuple[int, float] | None:
+    """``"100/m"`` as (100, 60.0); ``"off"`` as None."""
+    if value == "off":
+        return None
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError('expected a rate such as "100/m" (per s, m or h), or "off"')
+    return int(match[1]), float(_SECONDS[match[2]])
+
+
+def address_and_port(value: object, default_port: int | None = None) -> tuple[str, int]:
+    """``"192.0.2.1:25"`` or ``"[2001:db8::1]:25"`` as a literal and a port, which may be 0."""
+    example = '"192.0.2.1:25" or "[2001:db8::1]:25"'
+    if not isinstance(value, str):
+        raise ValueError(f"expected an address and a port such as {example}")
+    host, port = split_port(value)
+    if port is None:
+        port = default_port
+    try:
+        literal = str(ip_address(host))
+    except ValueError:
+        literal = ""
+    if not literal or port is None or (":" in literal) != value.startswith("["):
+        raise ValueError(f"expected an address and a port such as {example}")
+    return literal, port
+
+
+def split_port(text: str) -> tuple[str, int | None]:
+    """Split ``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises ValueError."""
+    match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(\d{1,5}))?", text, re.ASCII)
+    if match is None or (match[2] and int(match[2]) > 65535):
+        raise ValueError(f"{text!r} is no host and port")
+    return match[1].strip("[]"), int(match[2]) if match[2] else None
+
+
+def network(value: object) -> Network:
+    """``"192.0.2.0/24"``, or an address for itself alone."""
+    if not isinstance(value, str):
+        raise ValueError('expected a network such as "192.0.2.0/24"')
+    try:
+        return ip_network(value)
+    except ValueError:
+        pass
+    try:
+        meant = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError('expected a network such as "192.0.2.0/24"') from None
+    raise ValueError(f'has bits set beyond its prefix; did you mean "{meant}"?')
+
+
+def local_address(value: object) -> str:
+    """An address literal of this machine, written as the standard library writes it."""
+    try:
+        return str(ip_address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise ValueError('expected an address such as "192.0.2.1"') from None

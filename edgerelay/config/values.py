@@ -1,0 +1,53 @@
+"""A configuration that was found good: plain values, ready for every part that asks.
+
+Durations are seconds, sizes octets, paths absolute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgerelay.edge.settings import EdgeSettings, ListenerSettings
+from edgerelay.relay.settings import RelaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """``listeners`` and ``listener_addresses`` (a literal and a port) are in the same order.
+
+    ``tls_files`` is the certificate chain and the private key as PEM octets, read when the
+    file was: workers run after privileges are dropped. ``dns_servers`` empty: the system's.
+    """
+
+    hostname: str
+    postmaster: str  #: "": postmaster@hostname
+    state_dir: Path
+    workers: int
+    user: str
+    user_is_explicit: bool
+    drain: float
+    dns_servers: tuple[tuple[str, int], ...]
+    dns_timeout: float
+    min_free_space: int
+    listeners: tuple[ListenerSettings, ...]
+    listener_addresses: tuple[tuple[str, int], ...]
+    tls_files: tuple[bytes, bytes] | None
+    edge_settings: EdgeSettings
+    relay_settings: RelaySettings
+
+    def edge(self) -> EdgeSettings:
+        """What the inbound side of one worker is told; its listeners have no TLS context yet."""
+        return self.edge_settings
+
+    def relay(self) -> RelaySettings:
+        """What the outbound side of one worker is told: the concurrency is its share."""
+        return self.relay_settings
+
+    @property
+    def control_socket(self) -> Path:
+        return control_socket(self.state_dir)
+
+
+def control_socket(state_dir: Path) -> Path:
+    return state_dir / "control.sock"
