@@ -1,0 +1,28 @@
+"""A short, printable piece of what a peer sent, for a log line or an operator's message."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+#: C0, DEL, C1, and the two separators that some terminals and log viewers break lines at.
+CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+_LIMIT: Final = 100  # characters: enough to recognise a command
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with every control character written as an escape (``\\x0a``)."""
+    if text.isprintable():
+        return text
+    return CONTROL.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def excerpt(octets: bytes, limit: int = _LIMIT) -> str:
+    """Return at most about ``limit`` characters of ``octets``, escaped, with … if cut."""
+    text = printable(octets[:limit].decode("utf-8", "backslashreplace"))
+    return text if len(text) <= limit and len(octets) <= limit else f"{text[: limit - 1]}…"

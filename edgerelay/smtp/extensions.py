@@ -1,0 +1,34 @@
+"""What a listener offers in its answer to EHLO (RFC 5321 section 4.1.1.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from edgerelay.mail.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """What is on offer at this moment; the five that are always offered have no field.
+
+    ``size`` is the largest message in octets, 0 for no limit (RFC 1870 section 4).
+    """
+
+    size: int
+    starttls: bool = False
+
+
+@lru_cache(maxsize=64)
+def ehlo_reply(hostname: str, extensions: Extensions) -> Reply:
+    """The positive answer to EHLO. It carries no enhanced code (RFC 2034 section 4)."""
+    keywords = [
+        "PIPELINING",
+        f"SIZE {extensions.size}",
+        *(["STARTTLS"] if extensions.starttls else []),
+        "ENHANCEDSTATUSCODES",
+        "8BITMIME",
+        "DSN",
+        "SMTPUTF8",
+    ]
+    return Reply(250, "", hostname, tuple(keywords))

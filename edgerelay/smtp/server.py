@@ -1,0 +1,363 @@
+"""The server's half of SMTP without I/O: octets in, events out; replies in, octets out.
+
+RFC 5321 with PIPELINING (RFC 2920): one event is returned at a time and answered with
+`ServerProtocol.send` before the next is asked for, so the replies of a group come in order,
+and whoever calls may join them into one write. It never waits, measures or decides: what may
+come when is in `edgerelay.smtp.states`, what it looks like in `edgerelay.smtp.grammar`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from edgerelay.mail.address import Mailbox
+from edgerelay.mail.envelope import Body, Envelope, Notify, Recipient, Ret
+from edgerelay.mail.reply import Reply
+from edgerelay.smtp.data import DataReader
+from edgerelay.smtp.errors import LocalProtocolError
+from edgerelay.smtp.events import (
+    DataChunk,
+    EndOfData,
+    Event,
+    Expand,
+    Hello,
+    Help,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Refused,
+    Reset,
+    StartData,
+    StartTls,
+    Verify,
+)
+from edgerelay.smtp.excerpt import CONTROL, excerpt
+from edgerelay.smtp.extensions import Extensions, ehlo_reply
+from edgerelay.smtp.grammar import GrammarError, forward_path, hello_name, reverse_path
+from edgerelay.smtp.lines import BadLine, LineBuffer
+from edgerelay.smtp.parameters import mail_parameters, rcpt_parameters
+from edgerelay.smtp.states import AFTER_SUCCESS, BEFORE_TLS, State, Verb, after
+
+_UNKNOWN: Final = Reply(500, "5.5.1", "Command not recognized")
+_NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
+_BAD_CHARACTERS: Final = Reply(500, "5.5.2", "Control characters are not accepted")
+_NOT_UTF8: Final = Reply(500, "5.5.2", "Not UTF-8")
+_NOT_ASCII: Final = Reply(501, "5.5.2", "Only ASCII is accepted here")
+_NO_ARGUMENT: Final = Reply(501, "5.5.4", "This command takes no argument")
+_WANTS_ARGUMENT: Final = Reply(501, "5.5.4", "This command wants an argument")
+_NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "Non-ASCII address without SMTPUTF8")
+_TOO_BIG: Final = Reply(552, "5.3.4", "Message too big")
+_TLS_FIRST: Final = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
+_AFTER_STARTTLS: Final = Reply(554, "5.5.1", "Nothing may follow STARTTLS")
+_NOT_SMTP: Final = Reply(554, "5.5.1", "This is an SMTP server")
+_NO_RECIPIENTS: Final = Reply(554, "5.5.1", "No valid recipients")
+_BAD_SEQUENCE: Final[Mapping[Verb, Reply]] = {
+    Verb.MAIL: Reply(503, "5.5.1", "Say EHLO first"),
+    Verb.RCPT: Reply(503, "5.5.1", "Need MAIL first"),
+    Verb.DATA: Reply(503, "5.5.1", "Need RCPT first"),
+    Verb.STARTTLS: Reply(503, "5.5.1", "STARTTLS comes after EHLO, outside a transaction"),
+}
+_NESTED_MAIL: Final = Reply(503, "5.5.1", "Nested MAIL command")
+
+#: What browsers and proxies say first: nobody who speaks SMTP does.
+_OTHER_PROTOCOLS: Final = frozenset(
+    {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"}
+)
+_TLS_HANDSHAKE: Final = 0x16  # first octet of a ClientHello (RFC 8446 section 5.1)
+
+#: Commands that exist, but not here (RFC 5321 section 4.2.4: 502).
+_KNOWN_ELSEWHERE: Final = frozenset(
+    {"AUTH", "BDAT", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"}
+)
+
+_VERBS: Final = {
+    verb.name: verb for verb in Verb if verb not in (Verb.END_OF_DATA, Verb.TLS_STARTED)
+}
+
+
+class ServerProtocol:
+    """One connection. ``postmaster`` is who a bare <postmaster> is.
+
+    ``long_lines`` is "accept" or "reject". Whatever octets come, nothing is raised; what is
+    raised (`LocalProtocolError`) is the caller's fault.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_extended",
+        "_extensions",
+        "_lines",
+        "_pending",
+        "_postmaster",
+        "_reader",
+        "_refused_recipient",
+        "_reject_long_lines",
+        "_smtputf8",
+        "_tls_required",
+        "_verb",
+        "state",
+    )
+
+    def __init__(
+        self,
+        *,
+        extensions: Extensions,
+        postmaster: Mailbox,
+        tls_required: bool = False,
+        long_lines: str = "accept",
+    ) -> None:
+        self.state = State.CONNECTED
+        self._extensions = extensions
+        self._postmaster = postmaster
+        self._tls_required = tls_required
+        self._reject_long_lines = long_lines == "reject"
+        self._lines = LineBuffer()
+        self._reader: DataReader | None = None
+        self._ended = False  # the final dot came, and its event is still to be told
+        self._pending: Event | None = None  # what `send` will answer
+        self._verb = Verb.NOOP  # of the pending event, unless it is a Refused
+        self._extended = False  # EHLO rather than HELO: parameters may come
+        self._smtputf8 = False  # of this transaction
+        self._refused_recipient = False  # in this transaction
+
+    @property
+    def is_drained(self) -> bool:
+        """No octet is buffered: what must be so when TLS starts (RFC 3207 section 4.2)."""
+        return self._lines.is_empty
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what the client sent; ``b""`` is the end: what is incomplete stays so.
+
+        Memory is bounded if `next_event` is asked until None before more is given.
+        """
+        if data and self.state is not State.CLOSED:
+            self._lines.feed(data)
+
+    def next_event(self) -> Event | None:
+        """Return what came next, or None if that needs more octets.
+
+        Raises LocalProtocolError if the event before was not answered.
+        """
+        if self._pending is not None:
+            raise LocalProtocolError("the event before has had no answer")
+        if self._reader is not None:
+            return self._next_content(self._reader)
+        if self.state is State.CLOSED or self.state is State.HANDSHAKE:
+            return None
+        if self.state is State.CONNECTED and self._lines.peek() == _TLS_HANDSHAKE:
+            self._pending = Refused(_NOT_SMTP, "TLS handshake", fatal=True)
+        else:
+            line = self._lines.next_line()
+            if line is None:
+                return None
+            self._pending = self._read(line)
+        return self._pending
+
+    def send(self, reply: Reply) -> bytes:
+        """Answer the last event and return the octets to send.
+
+        A positive reply moves the session, a negative one leaves it where it was; 421 ends
+        it. Without an event to answer only a greeting or a 421 may be sent. Raises
+        LocalProtocolError for any other reply that has no place here.
+        """
+        event, self._pending = self._pending, None
+        if reply.code == 421:
+            self._close()
+        elif event is None:
+            if self.state is not State.CONNECTED or reply.code not in (220, 554):
+                raise LocalProtocolError(f"{reply.code} answers nothing")
+        elif isinstance(event, Refused):
+            if event.fatal:
+                self._close()
+        else:
+            self._move(event, reply)
+        return bytes(reply)
+
+    def ehlo_reply(self, hostname: str) -> Reply:
+        """The positive answer to EHLO: what is on offer now."""
+        return ehlo_reply(hostname, self._extensions)
+
+    def tls_started(self) -> None:
+        """The handshake is done: forget all that was said in the clear, and what it offered.
+
+        RFC 3207 section 4.2. Raises LocalProtocolError unless a 220 answered STARTTLS.
+        """
+        if self.state is not State.HANDSHAKE:
+            raise LocalProtocolError(f"no handshake in state {self.state.name}")
+        self.state = after(self.state, Verb.TLS_STARTED, succeeded=True)
+        self._lines.clear()
+        self._extensions = dataclasses.replace(self._extensions, starttls=False)
+        self._tls_required = self._extended = self._smtputf8 = False
+
+    # --- what a reply does -----------------------------------------------------------------
+
+    def _move(self, event: Event, reply: Reply) -> None:
+        positive = reply.is_positive
+        if (reply.code == 354) != (positive and self._verb is Verb.DATA):
+            raise LocalProtocolError(f"{reply.code} does not answer {self._verb.name}")
+        self.state = after(self.state, self._verb, succeeded=positive)
+        match event:
+            case Rcpt():
+                self._refused_recipient = self._refused_recipient or not positive
+            case Mail() if positive:
+                self._smtputf8 = event.envelope.smtputf8
+                self._refused_recipient = False
+            case StartData() if positive:
+                self._reader = DataReader(
+                    self._extensions.size, reject_long_lines=self._reject_long_lines
+                )
+            case EndOfData():
+                self._reader = None
+                self._ended = False
+            case Hello() if positive:
+                self._extended = event.verb == "EHLO"
+            case _:
+                pass
+
+    def _close(self) -> None:
+        self.state = State.CLOSED
+        self._reader = None
+        self._lines.clear()
+
+    # --- what octets mean ------------------------------------------------------------------
+
+    def _next_content(self, reader: DataReader) -> Event | None:
+        if not self._ended:
+            data = self._lines.take_all()
+            if not data:
+                return None
+            content, rest = reader.feed(data)
+            if rest is not None:
+                self._lines.feed(rest)
+                self._ended = True
+            if content:
+                return DataChunk(content)
+            if rest is None:
+                return None
+        self._verb = Verb.END_OF_DATA
+        self._pending = EndOfData(reader.problem, reader.size)
+        return self._pending
+
+    def _read(self, line: bytes | BadLine) -> Event:
+        if isinstance(line, BadLine):
+            return Refused(line.reply, line.excerpt)
+        try:
+            text = line.decode().rstrip(" \t")
+        except UnicodeDecodeError:
+            return Refused(_NOT_UTF8, excerpt(line))
+        if not text.isprintable() and CONTROL.search(text):
+            return Refused(_BAD_CHARACTERS, excerpt(line))
+        word, _, argument = text.partition(" ")
+        verb = _VERBS.get(word.upper())
+        if verb is None:
+            return self._unknown(word.upper(), line)
+        objection = self._objection(verb)
+        if objection is None:
+            try:
+                if not text.isascii() and verb not in _MAY_BE_UTF8:
+                    raise GrammarError(_NOT_ASCII)
+                self._verb = verb
+                return _PARSERS[verb](self, argument)
+            except GrammarError as error:
+                objection = error.reply
+                if verb is Verb.RCPT:
+                    self._refused_recipient = True
+        return Refused(objection, excerpt(line))
+
+    def _unknown(self, word: str, line: bytes) -> Refused:
+        if word in _OTHER_PROTOCOLS:
+            return Refused(_NOT_SMTP, excerpt(line), fatal=True)
+        reply = _NOT_IMPLEMENTED if word in _KNOWN_ELSEWHERE else _UNKNOWN
+        return Refused(reply, excerpt(line))
+
+    def _objection(self, verb: Verb) -> Reply | None:
+        """Why the command may not come now; the order itself is the table's."""
+        if self._tls_required and verb not in BEFORE_TLS:
+            return _TLS_FIRST
+        if verb in AFTER_SUCCESS[self.state]:
+            return None
+        if verb is Verb.DATA and self.state is State.MAIL and self._refused_recipient:
+            return _NO_RECIPIENTS  # RFC 2920 section 3.1: a group whose RCPTs all failed
+        if verb is Verb.MAIL and self.state is not State.CONNECTED:
+            return _NESTED_MAIL
+        return _BAD_SEQUENCE[verb]
+
+    def _hello(self, argument: str) -> Event:
+        name = hello_name(argument.strip(" "))
+        return Hello("EHLO" if self._verb is Verb.EHLO else "HELO", name)
+
+    def _mail(self, argument: str) -> Event:
+        path, rest = reverse_path(argument)
+        given = mail_parameters(rest, extended=self._extended)
+        size = given.get("SIZE", int)
+        if size is not None and 0 < self._extensions.size < size:
+            raise GrammarError(_TOO_BIG)  # RFC 1870 section 6.1
+        smtputf8 = "SMTPUTF8" in given
+        if not smtputf8 and path.mailbox is not None and not path.mailbox.is_ascii:
+            raise GrammarError(_NEEDS_SMTPUTF8)  # RFC 6531 section 3.5
+        envelope = Envelope(
+            path,
+            body=given.get("BODY", Body),
+            smtputf8=smtputf8,
+            ret=given.get("RET", Ret),
+            envid=given.get("ENVID", str),
+        )
+        return Mail(envelope, size)
+
+    def _rcpt(self, argument: str) -> Event:
+        path, rest = forward_path(argument, self._postmaster)
+        if not self._smtputf8 and not argument.isascii():
+            raise GrammarError(_NEEDS_SMTPUTF8)
+        given = rcpt_parameters(rest, extended=self._extended)
+        return Rcpt(Recipient(path, given.get("NOTIFY", Notify), given.get("ORCPT", str)))
+
+    def _starttls(self, argument: str) -> Event:
+        _no_argument(argument)  # RFC 3207 section 4: 501
+        if not self._extensions.starttls:
+            raise GrammarError(_NOT_IMPLEMENTED)
+        if not self._lines.is_empty:
+            return Refused(_AFTER_STARTTLS, "STARTTLS", fatal=True)
+        return StartTls()
+
+
+def _no_argument(argument: str) -> None:
+    if argument:
+        raise GrammarError(_NO_ARGUMENT)
+
+
+def _an_argument(argument: str) -> str:
+    if not argument:
+        raise GrammarError(_WANTS_ARGUMENT)
+    return argument
+
+
+def _bare(event: Event) -> Callable[[ServerProtocol, str], Event]:
+    """The parser of a command that takes no argument."""
+
+    def parse(_: ServerProtocol, argument: str) -> Event:
+        _no_argument(argument)
+        return event
+
+    return parse
+
+
+_MAY_BE_UTF8: Final = frozenset({Verb.MAIL, Verb.RCPT})
+
+_PARSERS: Final[Mapping[Verb, Callable[[ServerProtocol, str], Event]]] = {
+    Verb.EHLO: ServerProtocol._hello,
+    Verb.HELO: ServerProtocol._hello,
+    Verb.MAIL: ServerProtocol._mail,
+    Verb.RCPT: ServerProtocol._rcpt,
+    Verb.DATA: _bare(StartData()),
+    Verb.RSET: _bare(Reset()),
+    Verb.QUIT: _bare(Quit()),
+    Verb.STARTTLS: ServerProtocol._starttls,
+    # RFC 5321 section 4.1.1.9: an argument of NOOP is ignored.
+    Verb.NOOP: lambda _, __: Noop(),
+    Verb.VRFY: lambda _, argument: Verify(_an_argument(argument)),
+    Verb.EXPN: lambda _, argument: Expand(_an_argument(argument)),
+    Verb.HELP: lambda _, argument: Help(argument),
+}
