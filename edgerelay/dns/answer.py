@@ -5,9 +5,11 @@ No dnspython type leaves `edgerelay.dns`: who asks sees names and addresses as t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from functools import lru_cache
+from typing import Final, Protocol
 
 
 class Status(Enum):
@@ -55,6 +57,23 @@ class Resolver(Protocol):
         Never raises but for cancellation: a name that cannot be is NXDOMAIN, whatever else
         went wrong TEMPORARY. The record type is one of ours and upper case, as "MX".
         """
+
+
+#: Of what else a name may hold (RFC 2181 section 11) mail needs nothing, and a backslash
+#: would be read as an escape further down.
+_LABEL: Final = re.compile(r"[!-\-/-\[\]-~]{1,63}")
+
+
+@lru_cache(maxsize=8192)
+def canonical(name: str) -> str | None:
+    """Return a name in lower case without its final dot, or None if no zone can hold it.
+
+    Takes A-labels; the root is no name here (RFC 1035 section 2.3.4 for the sizes).
+    """
+    short = name.removesuffix(".")
+    if len(short) > 253 or not all(_LABEL.fullmatch(label) for label in short.split(".")):
+        return None
+    return short.lower()
 
 
 def addresses(answer: Answer) -> tuple[str, ...]:
