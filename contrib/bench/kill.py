@@ -1,4 +1,4 @@
-"""kill.py [KILLS]: kill -9 of a worker so many times (20) under load; nothing acknowledged is lost.
+"""kill.py [KILLS]: kill -9 of a worker so often (20) under load; nothing acknowledged is lost.
 
 Twenty sessions send, note each 250 and come back after every break. Before each kill the
 worker is stopped for a moment and its database copied, so that what was delivered but not

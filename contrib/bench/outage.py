@@ -110,16 +110,12 @@ def expired(path: Path, count: int = 20) -> list[tuple[str, bool]]:
     reports = NextHop()
     reports.start()
     dead = NextHop()  # never started
-    config = relay_config(path, f"smtp://127.0.0.1:{dead.port}")
-    config["queue"] = {"retry": ["1s"], "expire": "4s", "warn_after": "1h"}
-    config["route"] += [
-        {
-            "domains": ["src.test"],
-            "next_hop": [f"smtp://127.0.0.1:{reports.port}"],
-            "recipients": "any",
-            "tls": "off",
-        }
-    ]
+    config = relay_config(
+        path,
+        f"smtp://127.0.0.1:{dead.port}",
+        also={"src.test": reports.port},
+        queue={"retry": ["1s"], "expire": "4s", "warn_after": "1h"},
+    )
     with Edgerelay(path, config) as relay, Client(relay.port) as client:
         for number in range(count):
             content = message(subject=f"number {number}", identifier=f"x{number}")

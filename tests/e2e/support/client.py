@@ -28,14 +28,23 @@ class Answer:
 
 
 class Client:
-    """Connects at once and reads the greeting. Raises `Lost` and OSError."""
+    """Connects at once and reads the greeting. Raises `Lost` and OSError.
+
+    ``first`` goes out before the greeting is read, as a proxy's header does.
+    """
 
     def __init__(
-        self, port: int, *, helo: str | None = "client.test", timeout: float = 30.0
+        self,
+        port: int,
+        *,
+        helo: str | None = "client.test",
+        timeout: float = 30.0,
+        first: bytes = b"",
     ) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._lines = self._socket.makefile("rb")
+        self._socket.sendall(first)
         self.greeting = self.read()
         if helo is not None and self.greeting.code == 220:
             self.ehlo = self.command(f"EHLO {helo}")
@@ -55,6 +64,10 @@ class Client:
         with contextlib.suppress(OSError):
             self._lines.close()
         self._socket.close()
+
+    @property
+    def local_port(self) -> int:
+        return int(self._socket.getsockname()[1])
 
     def write(self, data: bytes) -> None:
         self._socket.sendall(data)

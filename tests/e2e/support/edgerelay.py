@@ -51,9 +51,13 @@ def relay_config(
     *next_hops: str,
     listener: Table | None = None,
     route: Table | None = None,
+    also: Mapping[str, int] | None = None,
     **tables: Any,
 ) -> dict[str, Any]:
-    """One listener on a free port, one route for example.test; ``tables`` are merged in."""
+    """One listener on a free port, one route for example.test.
+
+    ``also`` gives further domains and the ports of their next hops; ``tables`` are merged in.
+    """
     config: dict[str, Any] = {
         "hostname": "relay.test",
         "postmaster": "postmaster@example.test",
@@ -75,6 +79,10 @@ def relay_config(
             }
         ],
     }
+    config["route"] += [
+        {"domains": [domain], "next_hop": [f"smtp://127.0.0.1:{port}"], "recipients": "any"}
+        for domain, port in (also or {}).items()
+    ]
     if os.geteuid() == 0:
         config["user"] = "root"
     for name, table in tables.items():
