@@ -11,6 +11,7 @@ from enum import Enum
 from ipaddress import IPv6Address
 from typing import Final
 
+from edgerelay.edge.settings import EdgeSettings
 from edgerelay.net.endpoint import Address
 
 #: Rates of so many clients are remembered before those who have been quiet are forgotten.
@@ -35,9 +36,9 @@ def client_key(address: Address) -> str:
 class ClientLimits:
     """Counts admitted connections per client key; who was admitted must be released."""
 
-    def __init__(self, connections_per_client: int, rate: tuple[int, float] | None) -> None:
-        """``rate`` is so many new connections in so many seconds; None: no limit."""
-        self._limit = connections_per_client
+    def __init__(self, settings: EdgeSettings) -> None:
+        rate = settings.rate_per_client
+        self._limit = settings.connections_per_client
         self._here: dict[str, int] = {}
         self._elsewhere: Mapping[str, int] = {}
         # A leaky bucket each, kept as the time at which it will be empty (GCRA).

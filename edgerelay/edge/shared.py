@@ -1,0 +1,78 @@
+"""What all sessions of a process share: settings, services, and the counts over all of them."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Final
+
+from edgerelay.edge.boundary import Recipients
+from edgerelay.edge.limits import ClientLimits
+from edgerelay.edge.settings import EdgeSettings
+from edgerelay.mail.address import Mailbox
+from edgerelay.observe.events import Observer
+from edgerelay.runtime import Clock
+from edgerelay.spool.api import Spool
+
+#: No vowels, nothing that looks like another: a token is read aloud on the telephone.
+_LETTERS: Final = "23456789BCDFGHJKLMNPQRSTVWXZ"
+
+
+class Shared:
+    """Lives as long as its `Edge`."""
+
+    __slots__ = (
+        "_numbers",
+        "_tag",
+        "clock",
+        "content",
+        "limits",
+        "observer",
+        "postmaster",
+        "recipients",
+        "settings",
+        "spool",
+        "stopping",
+        "transactions",
+    )
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        spool: Spool,
+        recipients: Recipients,
+        observer: Observer,
+        clock: Clock,
+        limits: ClientLimits,
+    ) -> None:
+        self.settings = settings
+        self.spool = spool
+        self.recipients = recipients
+        self.observer = observer
+        self.clock = clock
+        self.limits = limits
+        self.postmaster = Mailbox.from_text(
+            settings.postmaster or f"postmaster@{settings.hostname}"
+        )
+        self.content = 0  #: octets of content in flight
+        self.transactions = 0  #: open mail transactions
+        self.stopping = False
+        # Microseconds at the start tell workers, and one worker's lives, apart.
+        self._tag = _letters(int(clock() * 1e6) % len(_LETTERS) ** 4)
+        self._numbers = count(1)
+
+    def new_token(self) -> str:
+        """A session's name, for refusals and events."""
+        return self._tag + _letters(next(self._numbers))
+
+    @property
+    def has_room(self) -> bool:
+        """Neither the disk nor the content in flight forbids another message."""
+        return self.spool.accepts_mail and self.content < self.settings.content_memory
+
+
+def _letters(number: int) -> str:
+    text = ""
+    while number:
+        number, digit = divmod(number, len(_LETTERS))
+        text = _LETTERS[digit] + text
+    return text or _LETTERS[0]
