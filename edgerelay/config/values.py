@@ -43,11 +43,3 @@ class Config:
     def relay(self) -> RelaySettings:
         """What the outbound side of one worker is told: the concurrency is its share."""
         return self.relay_settings
-
-    @property
-    def control_socket(self) -> Path:
-        return control_socket(self.state_dir)
-
-
-def control_socket(state_dir: Path) -> Path:
-    return state_dir / "control.sock"

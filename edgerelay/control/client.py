@@ -24,6 +24,11 @@ from edgerelay.control.socket_path import bindable
 DEFAULT_TIMEOUT: Final = 90.0
 
 
+def control_socket(state_dir: Path) -> Path:
+    """Where the relay of this state directory listens."""
+    return state_dir / "control.sock"
+
+
 class NotRunning(Exception):
     """Nobody listens on the control socket."""
 

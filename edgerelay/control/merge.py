@@ -44,8 +44,8 @@ def merge(request: Request, answers: Sequence[Response]) -> Response:
             return _listing([a for a in answers if isinstance(a, QueueListing)], limit)
         case QueueShow():
             return _message([a for a in answers if isinstance(a, QueueMessage)])
-        case QueueAct():
-            return _acted([a for a in answers if isinstance(a, QueueActed)])
+        case QueueAct(ids=ids):
+            return _acted([a for a in answers if isinstance(a, QueueActed)], ids)
 
 
 def complete_status(
@@ -109,10 +109,8 @@ def _message(answers: Sequence[QueueMessage]) -> QueueMessage:
     return found[0] if found else QueueMessage(entries=())
 
 
-def _acted(answers: Sequence[QueueActed]) -> QueueActed:
-    missing = (
-        set[str].intersection(*(set(answer.missing) for answer in answers)) if answers else ()
-    )
-    return QueueActed(
-        deliveries=sum(answer.deliveries for answer in answers), missing=tuple(sorted(missing))
-    )
+def _acted(answers: Sequence[QueueActed], ids: Sequence[str]) -> QueueActed:
+    """An id is in one shard at most: it is missing if every one says so."""
+    missing = set(ids).intersection(*(answer.missing for answer in answers))
+    done = sum(answer.deliveries for answer in answers)
+    return QueueActed(deliveries=done, missing=tuple(sorted(missing)))

@@ -1,0 +1,114 @@
+"""What `edgerelay check` finds without asking the network."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from edgerelay.cli.output import NotSo
+from edgerelay.cli.questions import stopped
+from edgerelay.config.values import Config
+from edgerelay.edge.settings import ListenerTls
+from edgerelay.observe.escape import escape
+from edgerelay.relay.settings import HopKind
+
+
+class Grade(Enum):
+    GOOD = "ok"
+    WARNING = "warning"  #: works, but is rarely meant
+    PROBLEM = "problem"  #: does not work
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    grade: Grade
+    what: str
+    text: str
+
+
+#: Hops that could be asked whether a recipient exists.
+_CAN_TELL: Final = (HopKind.SMTP, HopKind.SMTPS, HopKind.LMTP, HopKind.LMTP_UNIX)
+
+
+def advice(config: Config) -> Iterator[Finding]:
+    """What works, yet is rarely what an administrator wants."""
+    for route in config.relay().routes:
+        if route.recipients == "any" and any(hop.kind in _CAN_TELL for hop in route.next_hops):
+            yield Finding(
+                Grade.WARNING,
+                f"route {route.domains[0]}",
+                'recipients = "any" accepts mail that the next hop refuses: '
+                "bounces go to forged senders",
+            )
+    for network in config.edge().relay_from:
+        if network.prefixlen == 0:
+            text = f"{network} may send anywhere: this is an open relay"
+            yield Finding(Grade.WARNING, "access.relay_from", text)
+    if config.tls_files:
+        yield Finding(Grade.GOOD, "tls", "the certificate and its key belong together")
+    elif all(listener.tls is ListenerTls.OFF for listener in config.listeners):
+        yield Finding(Grade.WARNING, "tls", "no [tls]: mail arrives in the clear")
+    if os.geteuid() == 0 and not config.user_is_explicit and not _is_user(config.user):
+        text = f"this machine has no user {config.user}: the relay will stay root"
+        yield Finding(Grade.WARNING, "user", text)
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def state_findings(state_dir: Path) -> Iterator[Finding]:
+    """Is it there, ours, and writable; or could it be made? Creates nothing."""
+    place = state_dir
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        text = f"{place} is no directory"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        text = f"{place} is not writable for us"
+    elif place == state_dir and place.stat().st_mode & 0o077:
+        mode = place.stat().st_mode & 0o777
+        text = f"{place} is open to others (mode {mode:04o}): chmod 700"
+        yield Finding(Grade.WARNING, "state_dir", text)
+        return
+    else:
+        text = str(state_dir) if place == state_dir else f"{state_dir} will be created"
+        yield Finding(Grade.GOOD, "state_dir", text)
+        return
+    yield Finding(Grade.PROBLEM, "state_dir", text)
+
+
+def spool_findings(state_dir: Path) -> Iterator[Finding]:
+    """Let SQLite look through every shard of a stopped relay."""
+    try:
+        with stopped(state_dir):
+            for database in sorted((state_dir / "spool").glob("*/spool.db")):
+                yield _integrity(database)
+    except NotSo as error:
+        yield Finding(Grade.PROBLEM, "spool", error.message)
+
+
+def _integrity(database: Path) -> Finding:
+    what = f"shard {database.parent.name}"
+    try:
+        connection = sqlite3.connect(database)
+        try:
+            rows = connection.execute("PRAGMA integrity_check(10)").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return Finding(Grade.PROBLEM, what, escape(str(error)))
+    text = "; ".join(str(row[0]) for row in rows)
+    if text == "ok":
+        return Finding(Grade.GOOD, what, "its database is whole")
+    return Finding(Grade.PROBLEM, what, escape(text, 500))
