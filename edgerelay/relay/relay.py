@@ -1,0 +1,246 @@
+"""Relay-out: every lane of one spool, what an operator asks of them, and their end.
+
+It starts and finds lanes; what happens in one is `lane`'s. Cancelling `run` is the shutdown:
+the spool is the truth, and only final dots that have left are waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Never
+
+import trio
+
+from edgerelay.net.socket_transport import Dialer
+from edgerelay.observe.events import Observer, Trouble
+from edgerelay.relay.ages import Ages
+from edgerelay.relay.connection import Opener
+from edgerelay.relay.hops import FindsHops
+from edgerelay.relay.lane import Lane, LaneNow, LaneServices
+from edgerelay.relay.maildir import MaildirWriter
+from edgerelay.relay.probe import Prober
+from edgerelay.relay.recorder import Recorder
+from edgerelay.relay.reports import Reporter
+from edgerelay.relay.rerouting import reroute
+from edgerelay.relay.routing import Router
+from edgerelay.relay.schedule import Schedule
+from edgerelay.relay.settings import RelaySettings
+from edgerelay.relay.tls import ClientContexts, client_contexts
+from edgerelay.relay.watch import Watch
+from edgerelay.runtime import Clock, RunBlocking, in_thread
+from edgerelay.spool.api import (
+    Change,
+    Hold,
+    PendingDelivery,
+    Release,
+    Spool,
+    SpoolError,
+    Status,
+)
+
+_SWEEP: Final = 1.0  # seconds between looks for idle connections
+_TRY_AGAIN: Final = 30.0  # seconds after the spool failed us
+
+
+class Relay:
+    """One for each spool, made within Trio. It takes ``spool.on_committed`` for itself.
+
+    ``dialer`` opens connections, ``finder`` finds where to; ``contexts`` are the client
+    side's TLS (None: from the system's certificate authorities). ``probe`` asks a lane's
+    hops about a recipient.
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        spool: Spool,
+        router: Router,
+        finder: FindsHops,
+        dialer: Dialer,
+        observer: Observer,
+        clock: Clock,
+        *,
+        run_blocking: RunBlocking = in_thread,
+        contexts: ClientContexts | None = None,
+    ) -> None:
+        self._spool = spool
+        self._router = router
+        self._observer = observer
+        self._clock = clock
+        self._claimed: set[int] = set()
+        self._lanes: dict[str, Lane] = {}
+        self._astray: set[str] = set()  # lanes that no route makes, being emptied
+        self._nursery: trio.Nursery | None = None
+        schedule = Schedule.of(settings)
+        opener = Opener(settings, dialer, contexts or client_contexts())
+        ages = Ages(clock, trio.current_time, observer)
+        reporter = Reporter(settings, spool, router, clock)
+        self._services = LaneServices(
+            spool=spool,
+            finder=finder,
+            opener=opener,
+            maildirs=MaildirWriter(spool, run_blocking, clock, settings.hostname),
+            recorder=Recorder(schedule, spool, reporter, observer, clock, ages),
+            schedule=schedule,
+            observer=observer,
+            clock=clock,
+            claimed=self._claimed,
+            concurrency=settings.concurrency_per_destination,
+        )
+        self._watch = Watch(schedule, spool, reporter, observer, ages, self)
+        self.probe: Final = Prober(opener, finder)
+        spool.on_committed = self.offer
+
+    async def run(self) -> Never:
+        """Deliver until cancelled; then give final dots that have left up to 30 s."""
+        async with trio.open_nursery() as nursery:
+            try:
+                self._nursery = nursery
+                await self._start_lanes()
+                nursery.start_soon(self._watch.run)
+                while True:
+                    await trio.sleep(_SWEEP)
+                    now = trio.current_time()
+                    for lane in list(self._lanes.values()):
+                        lane.close_idle(now)
+            finally:
+                self._nursery = None
+                for lane in self._lanes.values():
+                    lane.stop()
+        raise AssertionError("only a cancellation ends the loop")
+
+    async def _start_lanes(self) -> None:
+        while True:
+            try:
+                pauses = await self._spool.lane_pauses()
+                names = await self._spool.lanes()
+                break
+            except SpoolError as error:
+                self._observer(
+                    Trouble(where="relay", what="the lanes cannot be read", detail=str(error))
+                )
+                await trio.sleep(_TRY_AGAIN)
+        for name in names:
+            paused_until, failures = pauses.get(name, (0.0, 0))
+            if lane := self._lane(name, paused_until=paused_until, failures=failures):
+                lane.look_again()
+
+    # --- lanes -----------------------------------------------------------------------------
+
+    def offer(self, deliveries: Sequence[PendingDelivery]) -> None:
+        """Take what was just committed. Before and after `run` the spool keeps it for us."""
+        if self._nursery is None:
+            return
+        for delivery in deliveries:
+            if delivery.status is Status.QUEUED and (lane := self._lane(delivery.lane)):
+                lane.offer(delivery)
+
+    def _lane(self, name: str, *, paused_until: float = 0.0, failures: int = 0) -> Lane | None:
+        """Return the lane, started if need be; None if no route makes it or we are ending."""
+        lane = self._lanes.get(name)
+        if lane is not None or self._nursery is None:
+            return lane
+        spec = self._router.lane_named(name)
+        if spec is None:
+            if name not in self._astray:
+                self._astray.add(name)
+                self._nursery.start_soon(self._empty, name)
+            return None
+        lane = Lane(
+            spec,
+            self._services,
+            self._nursery,
+            on_disk=False,
+            paused_until=paused_until,
+            failures=failures,
+        )
+        self._lanes[name] = lane
+        self._nursery.start_soon(self._keep, name, lane)
+        return lane
+
+    async def _keep(self, name: str, lane: Lane) -> None:
+        # Between the keeper's end and the lane's there is no checkpoint: no offer is lost.
+        await lane.keep()
+        del self._lanes[name]
+
+    async def _empty(self, name: str) -> None:
+        while True:
+            try:
+                moved = await reroute(name, self._spool, self._router, self._observer, self._clock)
+                break
+            except SpoolError as error:
+                self._observer(
+                    Trouble(where=f"lane {name}", what="not re-routed", detail=str(error))
+                )
+                await trio.sleep(_TRY_AGAIN)
+        self._astray.discard(name)
+        self._look_again(moved)
+
+    def _look_again(self, names: Iterable[str]) -> None:
+        for name in names:
+            if lane := self._lane(name):
+                lane.look_again()
+
+    # --- claims ----------------------------------------------------------------------------
+
+    def claim(self, delivery: PendingDelivery) -> bool:
+        """Keep everybody else from a delivery; False if it is being tried or claimed."""
+        if delivery.key in self._claimed:
+            return False
+        lane = self._lanes.get(delivery.lane)
+        if lane is not None and not lane.withdraw(delivery.key):
+            return False
+        self._claimed.add(delivery.key)
+        return True
+
+    def unclaim(self, deliveries: Sequence[PendingDelivery]) -> None:
+        self._claimed.difference_update(delivery.key for delivery in deliveries)
+        self._look_again({delivery.lane for delivery in deliveries})
+
+    def last_failure_of(self, lane: str) -> str:
+        known = self._lanes.get(lane)
+        return known.last_failure if known else ""
+
+    # --- what an operator asks; each returns how many deliveries were changed --------------
+
+    async def flush(self, deliveries: Sequence[PendingDelivery]) -> int:
+        """Make queued deliveries due at once, and their lanes try at once."""
+        queued = [one for one in deliveries if one.status is Status.QUEUED]
+        changed = await self._change(queued, lambda one: Release(one.key, self._clock()))
+        for name in {one.lane for one in queued}:
+            if lane := self._lane(name):
+                lane.hurry()
+        return changed
+
+    async def hold(self, deliveries: Sequence[PendingDelivery], reason: str) -> int:
+        return await self._change(deliveries, lambda one: Hold(one.key, reason))
+
+    async def release(self, deliveries: Sequence[PendingDelivery]) -> int:
+        """Make held deliveries due at once."""
+        held = [one for one in deliveries if one.status is Status.HELD]
+        return await self._change(held, lambda one: Release(one.key, self._clock()))
+
+    async def delete(self, deliveries: Sequence[PendingDelivery]) -> int:
+        mine = [one for one in deliveries if self.claim(one)]
+        try:
+            for delivery in mine:
+                await self._spool.discard(delivery.key)
+        finally:
+            self.unclaim(mine)
+        return len(mine)
+
+    async def _change(
+        self,
+        deliveries: Sequence[PendingDelivery],
+        change_for: Callable[[PendingDelivery], Change],
+    ) -> int:
+        """Raises `SpoolError`. Those being tried at this moment are left alone."""
+        mine = [delivery for delivery in deliveries if self.claim(delivery)]
+        try:
+            await self._spool.settle(*(change_for(delivery) for delivery in mine))
+        finally:
+            self.unclaim(mine)
+        return len(mine)
+
+    def lanes_now(self) -> list[LaneNow]:
+        return [lane.now() for lane in self._lanes.values()]

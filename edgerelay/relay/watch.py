@@ -1,0 +1,155 @@
+"""Gives up on what is too old and warns of what is late, in living and in dead lanes alike.
+
+It finds messages by their age, never by their lane, and changes only those that nobody is
+trying at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Never, Protocol
+
+import trio
+
+from edgerelay.mail.dsn import ReportKind
+from edgerelay.observe.events import Held, Observer, Trouble
+from edgerelay.relay.ages import Ages
+from edgerelay.relay.reports import BuiltReport, Reporter, announce
+from edgerelay.relay.schedule import Schedule, give_up
+from edgerelay.spool.api import Change, Hold, PendingDelivery, Reschedule, Spool, SpoolError
+
+#: Seconds between two looks, at least and at most.
+SOONEST: Final = 1.0
+LATEST: Final = 60.0
+#: Messages changed in one transaction.
+_BATCH: Final = 100
+
+
+class Claims(Protocol):
+    """Who may change a delivery: see `edgerelay.relay.relay.Relay`."""
+
+    def claim(self, delivery: PendingDelivery) -> bool:
+        """True: until `unclaim` nobody else tries or changes it."""
+
+    def unclaim(self, deliveries: Sequence[PendingDelivery]) -> None: ...
+
+    def last_failure_of(self, lane: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    change: Change
+    report: BuiltReport | None = None
+
+
+class Watch:
+    def __init__(
+        self,
+        schedule: Schedule,
+        spool: Spool,
+        reporter: Reporter,
+        observer: Observer,
+        ages: Ages,
+        claims: Claims,
+    ) -> None:
+        self._schedule = schedule
+        self._spool = spool
+        self._reporter = reporter
+        self._observer = observer
+        self._ages = ages
+        self._claims = claims
+
+    async def run(self) -> Never:
+        while True:
+            wait = LATEST
+            try:
+                wait = await self._look()
+            except SpoolError as error:
+                self._trouble(error)
+            await trio.sleep(wait)
+
+    async def _look(self) -> float:
+        """Do what is due, and return the seconds until the next look."""
+        schedule = self._schedule
+        busy = await self._treat_all(schedule.expire, self._expire, unwarned=False)
+        busy |= await self._treat_all(schedule.warn_after, self._warn, unwarned=True)
+        if busy:
+            return LATEST / 6
+        now = self._ages.now()
+        oldest = await self._spool.oldest_arrival(unwarned=False)
+        unwarned = await self._spool.oldest_arrival(unwarned=True)
+        next_expiry = LATEST if oldest is None else oldest + schedule.expire - now
+        next_warning = LATEST if unwarned is None else unwarned + schedule.warn_after - now
+        return min(LATEST, max(SOONEST, min(next_expiry, next_warning)))
+
+    async def _treat_all(
+        self,
+        age: float,
+        treat: Callable[[PendingDelivery], Awaitable[_Step]],
+        *,
+        unwarned: bool,
+    ) -> bool:
+        """Treat every delivery of that age. True if some of them were being tried."""
+        while True:
+            before = self._ages.now() - age
+            found = await self._spool.aged(before, unwarned=unwarned, limit=_BATCH)
+            mine = [delivery for delivery in found if self._claims.claim(delivery)]
+            if mine:
+                await self._treat(mine, treat)
+            if len(mine) < len(found) or len(found) < _BATCH:
+                return len(mine) < len(found)
+
+    async def _treat(
+        self,
+        deliveries: Sequence[PendingDelivery],
+        treat: Callable[[PendingDelivery], Awaitable[_Step]],
+    ) -> None:
+        steps: list[_Step] = []
+        committed = False
+        try:
+            steps += [await treat(delivery) for delivery in deliveries]
+            reports = [step.report for step in steps if step.report is not None]
+            await self._spool.settle(
+                *(step.change for step in steps), reports=[one.message for one in reports]
+            )
+            committed = True
+            announce(self._observer, reports)
+        finally:
+            self._claims.unclaim(deliveries)
+            if not committed:
+                for step in steps:
+                    if step.report is not None:
+                        step.report.message.content.discard()
+        for delivery, step in zip(deliveries, steps, strict=True):
+            if isinstance(step.change, Hold):
+                queue_id, reason = delivery.message.queue_id, step.change.reason
+                self._observer(Held(queue_id=queue_id, lane=delivery.lane, reason=reason))
+
+    async def _expire(self, delivery: PendingDelivery) -> _Step:
+        follow = give_up(delivery, (), delivery.recipients)
+        report = await self._reporter.build(
+            ReportKind.FAILED,
+            delivery.message,
+            follow.failed,
+            last_failure=self._claims.last_failure_of(delivery.lane),
+        )
+        return _Step(follow.change, report)
+
+    async def _warn(self, delivery: PendingDelivery) -> _Step:
+        report = await self._reporter.build(
+            ReportKind.DELAYED,
+            delivery.message,
+            await self._reporter.may_warn(delivery),
+            last_failure=self._claims.last_failure_of(delivery.lane),
+            retry_until=delivery.message.arrived + self._schedule.expire,
+        )
+        change = Reschedule(
+            delivery.key, delivery.recipients, delivery.due, delivery.attempts, warned=True
+        )
+        return _Step(change, report)
+
+    def _trouble(self, error: SpoolError) -> None:
+        self._observer(
+            Trouble(where="relay", what="old messages could not be looked at", detail=str(error))
+        )
