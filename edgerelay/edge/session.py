@@ -107,6 +107,8 @@ class Session:
     def stop(self) -> None:
         """Wake a client that has no transaction: it is to hear 421."""
         if self._transaction is None:
+            # Whoever is about to wait, but does not yet, is found by the reaper.
+            self._transport.deadline = trio.current_time()
             self._transport.expire()
 
     async def run(self) -> None:

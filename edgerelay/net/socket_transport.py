@@ -90,16 +90,20 @@ class SocketTransport:
     async def _receive_tls(self, limit: int) -> bytes:
         # OpenSSL may hold decrypted octets while the socket has none: ask it first.
         sock = self._sock
-        await trio.lowlevel.checkpoint()
+        has_waited = False
         while not self._closed:
             try:
                 data = sock.recv(limit)
             except ssl.SSLWantReadError:
                 await wait_readable(sock)
+                has_waited = True
             except ssl.SSLWantWriteError:
                 await wait_writable(sock)
+                has_waited = True
             else:
                 self._ended = not data
+                if not has_waited:
+                    await trio.lowlevel.checkpoint()
                 return data
         raise ConnectionLost("closed here")
 

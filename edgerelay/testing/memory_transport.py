@@ -85,8 +85,9 @@ class MemoryTransport:
 
     async def receive_raw(self, limit: int = 64 * 1024) -> bytes:
         """What came, without looking into TLS."""
-        await checkpoint()
         pipe = self._incoming
+        if pipe.buffer or pipe.ended or pipe.broken or self._closed:
+            await checkpoint()  # there will be no other
         while True:
             if self._closed or pipe.broken:
                 raise ConnectionLost("closed here" if self._closed else "connection reset")

@@ -1,0 +1,506 @@
+"""Conversations with one session, in virtual time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from edgerelay.mail.envelope import Notify
+from edgerelay.net.transport import ConnectionLost
+from edgerelay.observe.events import MessageAccepted, RecipientRefused, SessionEnded, Trouble
+from edgerelay.spool.api import SpoolFull, SpoolUnavailable
+
+World = Any  # tests/unit/edge/conftest.py
+
+
+async def test_a_message_is_committed_before_its_250(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.spool.commit_takes = 3.0
+    client = await world.greeted()
+    await client.dialogue(
+        """
+        C: MAIL FROM:<a@example.com> BODY=8BITMIME
+        S: 250 2.1.0
+        C: RCPT TO:<b@example.org> NOTIFY=DELAY
+        S: 250 2.1.5
+        C: DATA
+        S: 354
+        C: Subject: hello
+        C:
+        C: ..a line that began with a dot
+        C: .
+        """
+    )
+    assert not world.spool.messages
+    assert await client.hear() == "250 2.0.0 Ok: queued as Q1"
+    message = world.spool.messages[0]
+    assert world.spool.contents == [b"Subject: hello\r\n\r\n.a line that began with a dot\r\n"]
+    assert str(message.envelope.reverse_path) == "<a@example.com>"
+    assert [(d.lane, [str(r.forward_path) for r in d.recipients]) for d in message.deliveries] == [
+        ("mx:example.org", ["<b@example.org>"])
+    ]
+    assert message.deliveries[0].recipients[0].notify is Notify.DELAY
+    assert message.prepend == (
+        b"Received: from client.example ([192.0.2.1])\r\n"
+        b"\tby mx.example.org (edgerelay) with ESMTP id Q1\r\n"
+        b"\tfor <b@example.org>;\r\n"
+        b"\tTue, 14 Nov 2023 22:13:20 +0000\r\n"
+    )
+    await client.dialogue("C: QUIT\nS: 221 2.0.0")
+    assert await client.is_hung_up()
+    (accepted,) = world.told(MessageAccepted)
+    assert (accepted.queue_id, accepted.recipients, accepted.size) == ("Q1", 1, 49)
+    assert accepted.duration == 3.0
+    (ended,) = world.told(SessionEnded)
+    assert (ended.end, ended.accepted, ended.refused, ended.errors) == ("quit", 1, 0, 0)
+    assert (ended.client, ended.helo, ended.listener) == (
+        "192.0.2.1:4711",
+        "client.example",
+        "test",
+    )
+
+
+async def test_recipients_of_one_lane_are_one_delivery(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue(
+        """
+        C: MAIL FROM:<>
+        S: 250
+        C: RCPT TO:<b@example.org>
+        S: 250
+        C: RCPT TO:<c@example.net>
+        S: 250
+        C: RCPT TO:<d@EXAMPLE.ORG>
+        S: 250
+        C: RCPT TO:<b@Example.Org>
+        S: 250
+        C: RCPT TO:<B@example.org>
+        S: 250
+        C: DATA
+        S: 354
+        C: .
+        S: 250 2.0.0
+        """
+    )
+    (message,) = world.spool.messages
+    assert {d.lane: [str(r.forward_path) for r in d.recipients] for d in message.deliveries} == {
+        "mx:example.org": ["<b@example.org>", "<d@EXAMPLE.ORG>", "<B@example.org>"],
+        "mx:example.net": ["<c@example.net>"],
+    }
+    assert b"for <" not in message.prepend
+    assert world.directory.asked.count("b@Example.Org") == 0
+
+
+async def test_a_pipelined_group_is_answered_in_one_write(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.say(
+        "MAIL FROM:<a@example.com>",
+        "RCPT TO:<nobody@example.org>",
+        "RCPT TO:<b@example.org>",
+        "DATA",
+    )
+    data = await client.transport.receive()
+    codes = [line[:3] for line in data.decode().splitlines()]
+    assert codes == ["250", "550", "250", "354"]
+    await client.raw(b"x\r\n.\r\nQUIT\r\n")
+    assert (await client.transport.receive()).count(b"\r\n") == 2
+
+
+async def test_what_is_refused_at_rcpt_says_why_and_carries_the_token(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue(
+        r"""
+        C: MAIL FROM:<a@example.com>
+        S: 250
+        C: RCPT TO:<nobody@example.org>
+        S: 550 5\.1\.1 No such recipient here \(s=\w+\)$
+        C: RCPT TO:<x@elsewhere.example>
+        S: 550 5\.7\.1
+        C: RCPT TO:<later@example.org>
+        S: 451 4\.4\.0
+        C: DATA
+        S: 554 5\.5\.1
+        C: QUIT
+        S: 221
+        """
+    )
+    assert await client.is_hung_up()
+    (ended,) = world.told(SessionEnded)
+    refused = world.told(RecipientRefused)
+    assert [event.forward_path for event in refused] == [
+        "<nobody@example.org>",
+        "<x@elsewhere.example>",
+        "<later@example.org>",
+    ]
+    assert {event.session for event in refused} == {ended.session}
+    assert (ended.refused, ended.errors) == (3, 3)  # the deferral is no error, DATA was one
+
+
+async def test_errors_are_borne_until_the_budget_is_spent(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(errors_per_session=3)
+    client = await world.greeted()
+    for _ in range(3):
+        await client.dialogue("C: WHAT\nS: 500 5.5.1")
+    await client.dialogue(
+        r"C: WHAT" + "\n" + r"S: 421 4\.7\.0 mx\.example\.org Too many errors \(s="
+    )
+    assert await client.is_hung_up()
+    assert world.told(SessionEnded)[0].end == "errors"
+
+
+async def test_a_dictionary_of_names_ends_with_421(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue("C: MAIL FROM:<a@example.com>\nS: 250")
+    answers = []
+    for number in range(21):
+        await client.say(f"RCPT TO:<nobody{number}@example.org>")
+        answers.append((await client.hear())[:3])
+    assert answers == ["550"] * 20 + ["421"]
+    assert await client.is_hung_up()
+
+
+async def test_deferrals_do_not_spend_the_budget(autojump_clock: MockClock, world: World) -> None:
+    world.set(errors_per_session=2)
+    client = await world.greeted()
+    await client.dialogue("C: MAIL FROM:<a@example.com>\nS: 250")
+    for _ in range(10):
+        await client.dialogue("C: RCPT TO:<later@example.org>\nS: 451")
+
+
+async def test_too_many_recipients_are_for_another_transaction(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(recipients_per_message=2)
+    client = await world.greeted()
+    await client.dialogue(
+        r"""
+        C: MAIL FROM:<a@example.com>
+        S: 250
+        C: RCPT TO:<a@example.org>
+        S: 250
+        C: RCPT TO:<b@example.org>
+        S: 250
+        C: RCPT TO:<b@example.org>
+        S: 250
+        C: RCPT TO:<c@example.org>
+        S: 452 4\.5\.3
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "reply"),
+    [
+        (b"bare\nnewline\r\n", "550 5.6.11"),
+        (b"bare\rreturn\r\n", "550 5.6.11"),
+        (b"x" * 2000 + b"\r\n", "552 5.3.4"),
+        (b"Received: by other.example\r\n" * 101 + b"\r\n", "554 5.4.6"),
+        (b"Received: from x by mx.example.org; y\r\n" * 11 + b"\r\n", "554 5.4.6"),
+        (b"y" * 999 + b"\r\n", "550 5.6.0"),
+    ],
+)
+async def test_what_may_not_come_in_is_refused_at_the_dot(
+    autojump_clock: MockClock, world: World, content: bytes, reply: str
+) -> None:
+    world.set(message_size=1000 if content[:1] == b"x" else 100_000, long_lines="reject")
+    client = await world.greeted()
+    await client.dialogue(
+        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
+    )
+    await client.raw(content + b".\r\n")
+    assert (await client.hear()).startswith(reply)
+    assert not world.spool.messages
+    assert world.spool.in_flight == 0
+    assert (await client.send_mail()).startswith("250")
+    assert world.told(RecipientRefused)[0].command == "data"
+
+
+async def test_mail_that_passed_us_ten_times_is_no_loop(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    content = (
+        "Received: from x by mx.example.org; y\r\n" * 10
+        + "\r\n"
+        + ("Received: by body.example\r\n" * 200)
+    )
+    assert (await client.send_mail(content)).startswith("250")
+
+
+@pytest.mark.parametrize(
+    ("error", "reply"),
+    [(SpoolFull("/secret"), "452 4.3.1"), (SpoolUnavailable("/secret"), "451 4.3.0")],
+)
+@pytest.mark.parametrize("where", ["commit_error", "flush_error"])
+async def test_what_the_disk_refuses_is_answered_after_the_dot(
+    autojump_clock: MockClock, world: World, error: Exception, reply: str, where: str
+) -> None:
+    setattr(world.spool, where, error)
+    client = await world.greeted()
+    answer = await client.send_mail()
+    assert answer.startswith(reply)
+    assert "secret" not in answer
+    assert world.spool.in_flight == 0
+    assert world.told(Trouble)[0].detail == "/secret"
+    setattr(world.spool, where, None)
+    assert (await client.send_mail()).startswith("250")
+
+
+async def test_next_to_a_full_disk_mail_is_deferred_at_mail_and_again_at_data(
+    autojump_clock: MockClock,
+    world: World,
+) -> None:
+    client = await world.greeted()
+    world.spool.accepts_mail = False
+    await client.dialogue(r"C: MAIL FROM:<a@example.com>" + "\n" + r"S: 452 4\.3\.1")
+    world.spool.accepts_mail = True
+    await client.dialogue(
+        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250"
+    )
+    world.spool.accepts_mail = False
+    await client.dialogue("C: DATA\nS: 452 4.3.1")
+    world.spool.accepts_mail = True
+    await client.dialogue("C: DATA\nS: 354\nC: .\nS: 250")
+
+
+async def test_content_in_flight_is_bounded_over_all_sessions(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(content_memory=10_000)
+    big, other = await world.greeted(), await world.greeted("192.0.2.2:1")
+    await big.dialogue(
+        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
+    )
+    await big.raw(b"x" * 12_000)
+    await trio.sleep(1)
+    assert world.edge.gauges()["content"] == 12_000
+    await other.dialogue("C: MAIL FROM:<a@example.com>\nS: 452 4.3.1")
+    await big.raw(b"\r\n.\r\n")
+    assert (await big.hear()).startswith("250")
+    assert (await other.send_mail()).startswith("250")
+
+
+async def test_commands_that_ask_nothing_of_mail(autojump_clock: MockClock, world: World) -> None:
+    client = await world.greeted()
+    await client.dialogue(
+        r"""
+        C: NOOP whatever
+        S: 250 2\.0\.0
+        C: VRFY somebody
+        S: 252 2\.
+        C: EXPN list
+        S: 502 5\.5\.1
+        C: HELP
+        S: 214-2\.0\.0
+        C: RSET
+        S: 250 2\.0\.0
+        C: HELO again.example
+        S: 250 mx\.example\.org
+        """
+    )
+    assert (await client.send_mail()).startswith("250")
+    assert b"from again.example ([192.0.2.1])" in world.spool.messages[0].prepend
+    assert b"with SMTP id" in world.spool.messages[0].prepend
+
+
+async def test_a_policy_that_raises_costs_a_421_and_tells_the_client_nothing(
+    autojump_clock: MockClock,
+    world: World,
+) -> None:
+    client = await world.greeted()
+    await client.dialogue(
+        r"""
+        C: MAIL FROM:<a@example.com>
+        S: 250
+        C: RCPT TO:<crash@example.org>
+        S: 421 4\.3\.0 mx\.example\.org Local trouble, try again later \(s=\w+\)$
+        """
+    )
+    assert await client.is_hung_up()
+    assert world.told(Trouble)[0].detail == "LookupError: secret-table.db"
+    assert world.told(SessionEnded)[0].end == "trouble"
+
+
+# --- time -----------------------------------------------------------------------------------
+
+
+async def test_a_silent_client_hears_421_after_the_command_timeout(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    start = trio.current_time()
+    assert (await client.hear()).startswith("421 4.4.2 mx.example.org Timeout")
+    assert 300 <= trio.current_time() - start <= 302
+    assert await client.is_hung_up()
+    assert world.told(SessionEnded)[0].end == "timeout"
+
+
+async def test_a_byte_a_minute_is_slow_but_welcome(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue(
+        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
+    )
+    for octet in b"Subject: slow\r\n\r\nand steady wins the race\r\n.\r\n":
+        await trio.sleep(60)
+        await client.raw(bytes([octet]))
+    assert (await client.hear()).startswith("250")
+    assert world.spool.contents == [b"Subject: slow\r\n\r\nand steady wins the race\r\n"]
+    # Longer than a session may last; it is asked to go once the transaction is over.
+    assert (await client.hear()).startswith("421 4.4.2 mx.example.org This session has lasted")
+
+
+async def test_mail_data_that_stops_is_thrown_away(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue(
+        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
+    )
+    await client.say("Subject: half")
+    assert (await client.hear()).startswith("421 4.4.2")
+    assert await client.is_hung_up()
+    world.assert_nothing_leaks()
+
+
+async def test_a_client_that_reads_nothing_is_let_go(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = world.connect(capacity=100)
+    with pytest.raises(ConnectionLost):
+        await client.raw(b"NOOP\r\n" * 1000)
+    assert world.told(SessionEnded)[0].end == "timeout"
+
+
+# --- the end of it --------------------------------------------------------------------------
+
+
+WAYS = [b"", b"MAIL FROM:<a@example.com>\r\n", b"RCPT TO:<b@example.org>\r\n", b"DATA\r\n"]
+WAYS += [b"Subject: x\r\n", b"\r\nhalf a mess", b"age\r\n.\r"]
+
+
+@pytest.mark.parametrize("steps", range(1, len(WAYS) + 1))
+@pytest.mark.parametrize("politely", [True, False])
+async def test_a_client_lost_at_any_step_leaves_nothing(
+    autojump_clock: MockClock, world: World, steps: int, politely: bool
+) -> None:
+    client = await world.greeted()
+    for words in WAYS[:steps]:
+        if words:
+            await client.raw(words)
+            await trio.sleep(1)
+    if politely:
+        await client.transport.aclose()
+    else:
+        client.transport.abort()
+    await trio.sleep(5)
+    world.assert_nothing_leaks()
+    assert not world.spool.messages
+    assert world.told(SessionEnded)[0].end == "lost"
+
+
+async def test_a_client_lost_after_the_dot_has_sent_its_mail(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.spool.commit_takes = 5.0
+    client = await world.greeted()
+    await client.say("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA")
+    await client.raw(b"")
+    await trio.sleep(1)
+    await client.raw(b"x\r\n.\r\n")
+    await trio.sleep(1)
+    client.transport.abort()
+    await trio.sleep(10)
+    assert len(world.spool.messages) == 1
+    assert world.told(SessionEnded)[0].accepted == 1
+
+
+async def test_an_idle_client_hears_421_at_once_when_we_stop(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    start = trio.current_time()
+    world.edge.stop()
+    assert (await client.hear()).startswith("421 4.3.2 mx.example.org Service shutting down")
+    assert trio.current_time() == start
+    assert await client.is_hung_up()
+    assert world.told(SessionEnded)[0].end == "shutdown"
+
+
+async def test_a_transaction_is_finished_before_we_stop(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue("C: MAIL FROM:<a@example.com>\nS: 250")
+    world.edge.stop()
+    await client.dialogue(
+        """
+        C: RCPT TO:<b@example.org>
+        S: 250
+        C: DATA
+        S: 354
+        C: .
+        S: 250
+        S: 421 4.3.2
+        """
+    )
+    assert await client.is_hung_up()
+
+
+async def test_a_new_client_is_turned_away_while_we_stop(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.edge.stop()
+    client = world.connect()
+    assert (await client.hear()).startswith("220")
+    assert (await client.hear()).startswith("421 4.3.2")
+
+
+async def test_a_cancelled_session_says_421(autojump_clock: MockClock, world: World) -> None:
+    async with trio.open_nursery() as world.nursery:
+        client = await world.greeted()
+        await client.dialogue("C: MAIL FROM:<a@example.com>\nS: 250")
+        world.nursery.cancel_scope.cancel()
+    assert (await client.hear()).startswith("421 4.3.2")
+    assert await client.is_hung_up()
+
+
+async def test_the_250_of_a_commit_is_said_even_if_we_are_cancelled_meanwhile(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.spool.commit_takes = 5.0
+    async with trio.open_nursery() as world.nursery:
+        client = await world.greeted()
+        await client.say("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA")
+        for _ in range(3):
+            await client.hear()
+        await client.raw(b"x\r\n.\r\n")
+        await trio.sleep(1)
+        world.nursery.cancel_scope.cancel()
+    assert (await client.hear()).startswith("250")
+    assert (await client.hear()).startswith("421 4.3.2")
+
+
+async def test_what_a_client_says_reaches_events_escaped(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.say("MAIL FROM:<\u200ba@example.com> SMTPUTF8", "RCPT TO:<nobody@example.org>")
+    assert (await client.hear()).startswith("250")
+    await client.hear()
+    assert world.told(RecipientRefused)[0].reverse_path == "<\\u200ba@example.com>"
