@@ -1,6 +1,7 @@
 """What the documentation says can be run is run, and what it must name it names.
 
-A block is run when the line above its fence is ``<!-- run -->``: shell in an empty directory, TOML as a configuration that `edgerelay.config` must accept.
+A block is run when the line above its fence is ``<!-- run -->``: shell in an empty
+directory, TOML as a configuration that `edgerelay.config` must accept.
 """
 
 from __future__ import annotations
