@@ -23,8 +23,13 @@ _EXPECTED: Final = {
 
 def problems_of(error: ValidationError) -> Iterator[Problem]:
     """Translate every error, in pydantic's order, which is the order of the keys here."""
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    paths = [detail["loc"] for detail in details]
+    for detail in details:
         path: KeyPath = detail["loc"]
+        # A list whose entries are all bad is not an empty list.
+        if detail["type"] == "too_short" and any(p[:-1] == path for p in paths):
+            continue
         yield Problem(path, _text(path, detail["type"], detail["msg"], detail.get("ctx", {})))
 
 

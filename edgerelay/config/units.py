@@ -13,7 +13,7 @@ from typing import Final
 
 from edgerelay.edge.settings import Network
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.ASCII)
 _SECONDS: Final = {
     "ms": Decimal("0.001"),
     "s": Decimal(1),
@@ -21,7 +21,7 @@ _SECONDS: Final = {
     "h": Decimal(3600),
     "d": Decimal(86400),
 }
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|KiB|MiB|GiB)", re.ASCII)
 _OCTETS: Final = {
     "B": 1,
     "KB": 10**3,
@@ -31,7 +31,7 @@ _OCTETS: Final = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_RATE: Final = re.compile(r"(\d+)\s*/\s*(s|m|h)")
+_RATE: Final = re.compile(r"(\d+)\s*/\s*(s|m|h)", re.ASCII)
 #: A century: longer ones overflow what they are compared with, and are a slip of the hand.
 _LONGEST: Final = 100 * 366 * 86400
 _LARGEST: Final = 2**53
@@ -99,7 +99,7 @@ def address_and_port(value: object, default_port: int | None = None) -> tuple[st
         literal = str(ip_address(host))
     except ValueError:
         literal = ""
-    if not literal or port is None or (":" in literal) != value.startswith("["):
+    if not literal or port is None:
         raise ValueError(f"expected an address and a port such as {example}")
     return literal, port
 
@@ -109,7 +109,10 @@ def split_port(text: str) -> tuple[str, int | None]:
     match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(\d{1,5}))?", text, re.ASCII)
     if match is None or (match[2] and int(match[2]) > 65535):
         raise ValueError(f"{text!r} is no host and port")
-    return match[1].strip("[]"), int(match[2]) if match[2] else None
+    host = match[1].strip("[]")
+    if ("[" in match[1]) != (":" in host):
+        raise ValueError(f"{text!r} is no host and port")
+    return host, int(match[2]) if match[2] else None
 
 
 def network(value: object) -> Network:
