@@ -1,0 +1,43 @@
+"""What a worker is told when it starts: everything, as plain values, in one message.
+
+The supervisor has read the configuration and the files it names; a worker, which may no
+longer read them, gets the result.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgerelay.edge.settings import EdgeSettings, ListenerSettings
+from edgerelay.relay.settings import RelaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One worker's share. Durations are seconds, sizes octets."""
+
+    worker: int
+    state_dir: Path
+    shard: Path  #: its directory below ``state_dir``
+    edge: EdgeSettings
+    relay: RelaySettings
+    listeners: tuple[ListenerSettings, ...]
+    listener_fds: tuple[int, ...]  #: inherited, in the same order
+    tls_files: tuple[bytes, bytes] | None  #: certificate chain and private key, PEM
+    dns_servers: tuple[tuple[str, int], ...]
+    dns_timeout: float
+    min_free_space: int
+    drain: float
+
+    def to_octets(self) -> bytes:
+        return pickle.dumps(self)
+
+    @classmethod
+    def from_octets(cls, octets: bytes) -> Assignment:
+        """Read what `to_octets` wrote, from our own parent and from nobody else."""
+        assignment = pickle.loads(octets)  # noqa: S301 - the channel is a socket pair of our parent
+        if not isinstance(assignment, cls):
+            raise TypeError(f"expected an Assignment, not {type(assignment).__name__}")
+        return assignment

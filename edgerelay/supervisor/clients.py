@@ -1,0 +1,50 @@
+"""Limits per client hold for the machine: what each worker counts, the others learn.
+
+Only clients above half their limit travel back, so an ordinary day costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Never, Protocol
+
+import trio
+
+from edgerelay.edge.settings import EdgeSettings
+
+#: Seconds between two exchanges: how long a client can go unnoticed across workers.
+INTERVAL: Final = 0.1
+
+
+class Counting(Protocol):
+    """A worker: who is connected to it, and how it hears of the others."""
+
+    counts: dict[str, int]  #: per client, as the worker reported them
+    others: dict[str, int]  #: what it was told last; empty for a new process
+
+    async def tell_others_counts(self, counts: dict[str, int]) -> None: ...
+
+
+def counts_elsewhere(counts: Sequence[dict[str, int]], limit: int) -> list[dict[str, int]]:
+    """Return, for each worker, what the others count of clients above half the limit."""
+    total: Counter[str] = Counter()
+    for here in counts:
+        total.update(here)
+    near = {client: n for client, n in total.items() if n > limit / 2}
+    return [
+        {client: n - here.get(client, 0) for client, n in near.items() if n > here.get(client, 0)}
+        for here in counts
+    ]
+
+
+async def share_counts(workers: Sequence[Counting], settings: EdgeSettings) -> Never:
+    """Exchange counts for ever; a worker is told only what changed for it."""
+    while True:
+        await trio.sleep(INTERVAL)
+        elsewhere = counts_elsewhere(
+            [worker.counts for worker in workers], settings.connections_per_client
+        )
+        for worker, others in zip(workers, elsewhere, strict=True):
+            if others != worker.others:
+                await worker.tell_others_counts(others)

@@ -1,0 +1,193 @@
+"""One worker as its parent sees it: a process, a channel, and what it said last."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import count
+from typing import Final
+
+import trio
+
+from edgerelay.control.assignment import Assignment
+from edgerelay.control.channel import Channel
+from edgerelay.control.messages import (
+    Answer,
+    Ask,
+    ClientCounts,
+    Configure,
+    Drain,
+    Failure,
+    Heartbeat,
+    Message,
+    OthersCounts,
+    Request,
+    Response,
+    WorkerReady,
+)
+from edgerelay.observe.events import Observer, Trouble, WorkerEnded, WorkerStarted
+from edgerelay.supervisor.backoff import Backoff
+
+#: A worker that said nothing for so many seconds is ended. Only silence is proof: a busy
+#: loop still beats once a second.
+SILENCE: Final = 30.0
+#: Seconds a question of an operator may take in one worker.
+ANSWER_WITHIN: Final = 10.0
+#: Exit status of a worker that refuses to start for good (a spool newer than the program).
+REFUSED_TO_START: Final = 2
+
+
+class Worker:
+    """Keeps one worker process running until `drain`; `keep` is its task."""
+
+    def __init__(self, assignment: Assignment, observer: Observer) -> None:
+        self.number: Final = assignment.worker
+        self.ready: Final = trio.Event()  # once, by the first process that got so far
+        self.counts: dict[str, int] = {}  # connections per client here
+        self.others: dict[str, int] = {}  # and elsewhere, as it was told
+        self.restarts = 0
+        self.refused_to_start = False
+        self._assignment = assignment
+        self._observer = observer
+        self._process: trio.Process | None = None
+        self._channel: Channel | None = None
+        self._heard = 0.0
+        self._draining: float | None = None
+        self._ids: Final = count(1)
+        self._waiting: Final[dict[int, Callable[[Response], None]]] = {}
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    async def keep(self) -> None:
+        """Run the process, again and again, until it ends while draining or refuses to start."""
+        backoff = Backoff()
+        while True:
+            started = trio.current_time()
+            status = await self._run_once()
+            expected = self._draining is not None
+            self.refused_to_start = status == REFUSED_TO_START and not self.ready.is_set()
+            again = not expected and not self.refused_to_start
+            wait = backoff.after(trio.current_time() - started) if again else None
+            self._observer(
+                WorkerEnded(
+                    worker=self.number,
+                    pid=self.pid or 0,
+                    status=status,
+                    expected=expected,
+                    restart_in=wait,
+                )
+            )
+            self._process = None
+            if wait is None:
+                return
+            self.restarts += 1
+            await trio.sleep(wait)
+            if self._draining is not None:
+                return
+
+    async def _run_once(self) -> int:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            fds = (theirs.fileno(), *self._assignment.listener_fds)
+            command = [sys.executable, "-m", "edgerelay.app", str(theirs.fileno())]
+            self._process = process = await trio.lowlevel.open_process(
+                command, pass_fds=fds, stdin=subprocess.DEVNULL
+            )
+        ours.setblocking(False)
+        channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+        self._observer(WorkerStarted(worker=self.number, pid=process.pid))
+        self._channel, self._heard = channel, trio.current_time()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, channel)
+                nursery.start_soon(self._watch, process)
+                await self._tell(Configure(settings=self._assignment.to_octets()))
+                if self._draining is not None:
+                    await self._tell(Drain(within=self._draining))
+                status = await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            # No worker outlives the block that started it.
+            process.kill()
+            self._channel, self.counts, self.others = None, {}, {}
+            self._fail_questions()
+            with trio.move_on_after(1, shield=True):
+                await channel.aclose()
+        return status
+
+    async def _listen(self, channel: Channel) -> None:
+        while (message := await channel.receive()) is not None:
+            self._heard = trio.current_time()
+            match message:
+                case WorkerReady():
+                    self.ready.set()
+                case ClientCounts(counts=counts):
+                    self.counts = counts
+                case Answer(id=id_, response=response):
+                    if answered := self._waiting.pop(id_, None):
+                        answered(response)
+                case Heartbeat():
+                    pass
+
+    async def _watch(self, process: trio.Process) -> None:
+        while True:
+            await trio.sleep(1)
+            if trio.current_time() - self._heard > SILENCE:
+                self._observer(
+                    Trouble(
+                        where=f"worker {self.number}",
+                        what=f"said nothing for {SILENCE:g} s and is ended",
+                    )
+                )
+                process.send_signal(signal.SIGKILL)
+                return
+
+    async def _tell(self, message: Message) -> None:
+        """Say it if somebody is there; a worker that is going away hears nothing."""
+        if self._channel is not None:
+            try:
+                await self._channel.send(message)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+
+    async def tell_others_counts(self, counts: dict[str, int]) -> None:
+        self.others = counts
+        await self._tell(OthersCounts(counts=counts))
+
+    async def drain(self, within: float) -> None:
+        """Ask it to end: sessions get ``within`` seconds."""
+        self._draining = within
+        await self._tell(Drain(within=within))
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    async def ask(self, request: Request) -> Response:
+        """Return the worker's answer, or a `Failure` if there is none in time."""
+        id_, answered = next(self._ids), trio.Event()
+        box: list[Response] = []
+
+        def take(response: Response) -> None:
+            box.append(response)
+            answered.set()
+
+        self._waiting[id_] = take
+        try:
+            with trio.move_on_after(ANSWER_WITHIN):
+                if self._channel is not None:
+                    await self._tell(Ask(id=id_, request=request))
+                    await answered.wait()
+        finally:
+            self._waiting.pop(id_, None)
+        return box[0] if box else Failure(text=f"worker {self.number} did not answer")
+
+    def _fail_questions(self) -> None:
+        for answered in list(self._waiting.values()):
+            answered(Failure(text=f"worker {self.number} ended"))
+        self._waiting.clear()
