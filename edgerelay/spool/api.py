@@ -33,6 +33,14 @@ class SpoolUnavailable(SpoolError):
     """The disk failed: 451 4.3.0."""
 
 
+class SpoolLocked(SpoolError):
+    """Another process owns the shard: its flock, not a pid, is the proof."""
+
+
+class SpoolTooNew(SpoolError):
+    """A newer edgerelay wrote it; this one must not touch it."""
+
+
 class Status(Enum):
     QUEUED = "queued"  #: will be tried when it is due
     HELD = "held"  #: stays until an operator decides
@@ -153,13 +161,25 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A held delivery is due at once."""
+    """A held delivery is queued again; one that is queued is due at another time."""
 
     key: int
     due: float
 
 
-Change = Finish | Reschedule | Hold | Release
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Several deliveries of the same message take the place of this one.
+
+    They keep its attempts and whether it was warned of, and are found by `Spool.due`.
+    """
+
+    key: int
+    into: tuple[NewDelivery, ...]
+    due: float
+
+
+Change = Finish | Reschedule | Hold | Release | Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +209,9 @@ class SpoolGauges:
 class Spool(Protocol):
     """One shard: owned by one process, used from one Trio loop."""
 
-    #: Called in the loop with the deliveries of each commit, before `commit` returns, with
-    #: the content still in memory where it is small. Must not raise or block.
+    #: Called in the loop with the queued deliveries (held ones never) of each commit, before
+    #: `commit` returns, with the content still in memory where it is small. Must not raise or
+    #: block.
     on_committed: Callable[[Sequence[PendingDelivery]], None]
 
     @property
@@ -211,7 +232,8 @@ class Spool(Protocol):
     def settle_soon(self, *changes: Change, reports: Sequence[NewMessage] = ()) -> None:
         """Record outcomes, and add the reports they caused, in one later transaction.
 
-        Rides the next batch; a crash before it repeats an attempt, never loses one.
+        Rides the next batch; a crash before it repeats an attempt, never loses one. Never
+        raises; the questions below that are asked after it see its effect.
         """
 
     async def settle(self, *changes: Change, reports: Sequence[NewMessage] = ()) -> None:

@@ -1,0 +1,358 @@
+"""The one task that writes: whatever waits becomes one transaction and shares one sync.
+
+Callers park until their batch is on the disk. Before a batch is taken there is a short
+linger, so that more may join: none for a message that comes alone, none when the disk is
+slower than the linger, a longer one when nobody waits.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import trio
+
+from edgerelay.observe.events import Held, Observer, Trouble
+from edgerelay.runtime import RunBlocking
+from edgerelay.spool.api import (
+    Finish,
+    Hold,
+    PendingDelivery,
+    Reschedule,
+    Split,
+    SpoolError,
+    SpoolFull,
+    SpoolUnavailable,
+    Status,
+)
+from edgerelay.spool.content import ContentStore
+from edgerelay.spool.recovery import SetAside
+from edgerelay.spool.resident import ResidentContents
+from edgerelay.spool.shard import Shard
+from edgerelay.spool.space import Space
+from edgerelay.spool.work import Insertion, Pause, Step, Work
+from edgerelay.spool.writer import BrokenDatabase, Writer
+
+BATCH_WORKS: Final = 512
+BATCH_OCTETS: Final = 16 * 1024 * 1024  #: of content, so that the log stays small
+#: Seconds between disk errors below which the spool takes no new mail.
+TWICE: Final = 60.0
+#: Seconds between attempts to open a database that cannot be opened.
+PATIENCE: Final = 1.0
+UNRECORDED: Final = "its outcome could not be recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Linger:
+    """Seconds to wait for company."""
+
+    waited_for: float = 0.0015  #: someone wants to know
+    unwatched: float = 0.005  #: only outcomes that may come late
+
+
+class Committer:
+    """Runs until `stop`, and then until nothing waits."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        contents: ContentStore,
+        resident: ResidentContents,
+        space: Space,
+        run_blocking: RunBlocking,
+        reading: trio.Lock,
+        observer: Observer,
+        linger: Linger,
+    ) -> None:
+        self.on_committed: Callable[[Sequence[PendingDelivery]], None] = lambda _: None
+        self.refuses_mail = False  #: two disk errors in a minute
+        self.activity = trio.Event()  #: set by each batch; house-keeping renews it
+        self._shard = shard
+        self._contents = contents
+        self._resident = resident
+        self._space = space
+        self._run_blocking = run_blocking
+        self._reading = reading
+        self._observer = observer
+        self._linger = linger
+        self._waiting: list[Work] = []
+        self._waited_for = 0  #: of those, works with a caller
+        self._late: list[Work] = []  #: outcomes that could not be written yet
+        self._soon: Work | None = None  #: where unwatched steps gather; also in `_waiting`
+        self._asleep: trio.Event | None = None
+        self._lingering = False
+        self._is_writing = False
+        self._chores: list[Callable[[Writer], None]] = []
+        self._stopping = False
+        self._last_duration = 0.0
+        self._last_error = float("-inf")
+        self._open_next = float("-inf")
+        self._purge: set[int] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting
+
+    @property
+    def has_late_works(self) -> bool:
+        return bool(self._late)
+
+    # -- callers ---------------------------------------------------------------------------
+
+    async def do(self, work: Work) -> None:
+        """Return when ``work`` is durable. Raises `SpoolError`: nothing of it is there.
+
+        Cancelled either before it is taken up, or not at all.
+        """
+        if self._stopping:
+            raise SpoolUnavailable("the spool is closed")
+        work.task = trio.lowlevel.current_task()
+        self._waiting.append(work)
+        self._waited_for += 1
+        self._wake(hurry=True)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            if work not in self._waiting:
+                return trio.lowlevel.Abort.FAILED
+            self._waiting.remove(work)
+            self._waited_for -= 1
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if work.error is not None:
+            raise work.error
+
+    def do_soon(self, work: Work) -> None:
+        """Put it into the next transaction; nobody waits."""
+        if self._stopping:
+            self._observer(Trouble(where="spool", what=UNRECORDED, detail="the spool is closed"))
+            return
+        self._waiting.append(work)
+        self._wake()
+
+    def steps_soon(self, steps: Sequence[Step]) -> None:
+        """The same for steps alone, gathered in one work: an outcome costs a list entry."""
+        if self._soon is None:
+            self._soon = Work([], [])
+            self.do_soon(self._soon)
+        self._soon.steps.extend(steps)
+
+    def chore(self, chore: Callable[[Writer], None]) -> None:
+        """Have it done between transactions."""
+        self._chores.append(chore)
+        self._wake()
+
+    def retry(self) -> None:
+        """Try again what could not be written."""
+        late, self._late = self._late, []
+        self._waiting[:0] = late
+        self._wake()
+
+    def stop(self) -> None:
+        """Take nothing more, write what waits, and let `run` end."""
+        self._stopping = True
+        self.retry()
+        self._wake(hurry=True)
+
+    async def catch_up(self) -> None:
+        """Return when what was given before has been written, or could not be."""
+        if self._waiting or self._is_writing:
+            with suppress(SpoolError):  # whose it was is told
+                await self.do(Work((), []))
+
+    def late_keys(self) -> set[int]:
+        """Deliveries whose outcome could not be written yet."""
+        return {
+            step.key for work in self._late for step in work.steps if not isinstance(step, Pause)
+        }
+
+    def hold_unrecorded(self, steps: Sequence[Step], error: SpoolError) -> None:
+        """What cannot be written must not be lost with its delivery."""
+        self._observer(Trouble(where="spool", what=UNRECORDED, detail=str(error)))
+        keys = {step.key for step in steps if isinstance(step, Finish | Reschedule | Split)}
+        if keys:
+            self.do_soon(Work((), [Hold(key, UNRECORDED) for key in keys]))
+
+    def _wake(self, *, hurry: bool = False) -> None:
+        """End a sleep; a linger for company only if somebody waits."""
+        if self._asleep is not None and (hurry or not self._lingering):
+            self._asleep.set()
+
+    # -- the task --------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        # A batch is never abandoned: its callers wait, and are told what became of it.
+        with trio.CancelScope(shield=True):
+            while True:
+                while self._chores:
+                    await self._do_chore(self._chores.pop(0))
+                if self._waiting:
+                    await self._wait_for_company()
+                    await self._commit(self._take())
+                elif self._stopping:
+                    return
+                else:
+                    await self._sleep(float("inf"))
+
+    async def _sleep(self, seconds: float) -> None:
+        self._asleep = trio.Event()
+        with trio.move_on_after(seconds):
+            await self._asleep.wait()
+        self._asleep = None
+
+    async def _wait_for_company(self) -> None:
+        if self._stopping:
+            return
+        if not self._waited_for and self._linger.unwatched:
+            self._lingering = True
+            await self._sleep(self._linger.unwatched)
+            self._lingering = False
+        alone = self._waited_for == 1 and self._contents.in_flight <= 1
+        linger = self._linger.waited_for
+        if self._waited_for and not alone and self._last_duration < linger:
+            await trio.sleep(linger)
+
+    def _take(self) -> list[Work]:
+        batch: list[Work] = []
+        octets = 0
+        for work in self._waiting:
+            octets += sum(len(each.data or b"") for each in work.insertions)
+            if batch and (octets > BATCH_OCTETS or len(batch) == BATCH_WORKS):
+                break
+            batch.append(work)
+            if work is self._soon:
+                self._soon = None
+        del self._waiting[: len(batch)]
+        self._waited_for = sum(work.task is not None for work in self._waiting)
+        return batch
+
+    async def _commit(self, batch: list[Work]) -> None:
+        self._is_writing = True
+        writer = self._shard.writer or await self._open_again()
+        if writer is None:
+            _fail(batch, "the database is not to be had")
+        else:
+            try:
+                started = trio.current_time()
+                await self._run_blocking(partial(writer.write, batch))
+                self._last_duration = trio.current_time() - started
+                self._space.own(writer.free_octets)
+            except BrokenDatabase as error:
+                _fail(batch, str(error))
+                self._doubt(batch)
+                self._note_disk_error(str(error))
+                await self._open_again()
+        self._is_writing = False
+        self._tell(batch)
+        self.activity.set()
+
+    async def _do_chore(self, chore: Callable[[Writer], None]) -> None:
+        writer = self._shard.writer
+        if writer is not None:
+            with suppress(sqlite3.Error):  # the next transaction will say it again
+                await self._run_blocking(partial(chore, writer))
+                self._space.own(writer.free_octets)
+
+    def _tell(self, batch: Sequence[Work]) -> None:
+        queued: list[PendingDelivery] = []
+        for work in batch:
+            if work.error is None:
+                for insertion in work.insertions:
+                    queued += self._keep(insertion)
+            else:
+                if isinstance(work.error, SpoolFull):
+                    self._space.failed()
+                if work.task is None:
+                    self._put_off(work, work.error)
+        try:
+            if queued:
+                self.on_committed(queued)
+        finally:
+            for work in batch:
+                if work.task is not None:
+                    trio.lowlevel.reschedule(work.task)
+
+    def _keep(self, insertion: Insertion) -> list[PendingDelivery]:
+        """A message is durable: its content stays at hand for those who deliver it now."""
+        insertion.content.let_go()
+        queued = [each for each in insertion.deliveries if each.status is Status.QUEUED]
+        if insertion.data is not None and queued:
+            self._resident.add(insertion.number, insertion.data, len(queued))
+        return queued
+
+    def _put_off(self, work: Work, error: SpoolError) -> None:
+        """Outcomes that nobody waits for were not written: later, or held if never."""
+        work.error = None
+        if not work.is_bad:
+            self._late.append(work)
+            return
+        if len(work.steps) > 1 and not work.insertions:  # one of them is bad: which?
+            self._waiting += [Work([], [step]) for step in work.steps]
+            return
+        for insertion in work.insertions:
+            insertion.content.discard()
+        self.hold_unrecorded(work.steps, error)
+
+    # -- disk errors -----------------------------------------------------------------------
+
+    def _note_disk_error(self, reason: str) -> None:
+        now = trio.current_time()
+        if now - self._last_error < TWICE and not self.refuses_mail:
+            self.refuses_mail = True
+            self._observer(Trouble(where="spool", what="no new mail is taken", detail=reason))
+        else:
+            self._observer(Trouble(where="spool", what="disk error", detail=reason))
+        self._last_error = now
+
+    def _doubt(self, batch: Sequence[Work]) -> None:
+        """The disk failed in the middle: recovery finds out which rows are there."""
+        for work in batch:
+            if work.is_mail:  # its client will hear 451: none of it may be left
+                for insertion in work.insertions:
+                    self._purge.add(insertion.number)
+            if work.task is not None:
+                for insertion in work.insertions:
+                    insertion.content.let_go()  # the sweep decides about its file
+
+    async def _open_again(self) -> Writer | None:
+        """Recover, keeping what nobody was told of out of it. None if the disk refuses."""
+        now = trio.current_time()
+        if now < self._open_next:
+            return None
+        self._open_next = now + PATIENCE
+        async with self._reading:  # nobody may read a connection that is being closed
+            reopen = partial(self._shard.reopen, self._contents.live, self._purge)
+            try:
+                set_aside = await self._run_blocking(reopen)
+            except SpoolUnavailable as error:
+                self._observer(Trouble(where="spool", what="cannot open", detail=str(error)))
+                return None
+        self._purge = set()
+        self._open_next = float("-inf")
+        self.report(set_aside)
+        return await self._run_blocking(self._forget_what_survived)
+
+    def _forget_what_survived(self) -> Writer | None:
+        """A late work whose report is there was committed after all, outcomes and all."""
+        writer = self._shard.writer
+        assert writer is not None, "just opened"  # noqa: S101  narrows the type
+        for work in list(self._late):
+            if work.insertions and writer.has(work.insertions[0].number):
+                self._late.remove(work)
+                for insertion in work.insertions:
+                    insertion.content.let_go()
+        return writer
+
+    def report(self, set_aside: Sequence[SetAside]) -> None:
+        for each in set_aside:
+            queue_id = self._shard.ids.text(each.number)
+            self._observer(Held(queue_id=queue_id, lane=each.lane, reason=each.reason))
+
+
+def _fail(batch: Sequence[Work], reason: str) -> None:
+    for work in batch:
+        work.error = SpoolUnavailable(reason)

@@ -1,0 +1,195 @@
+"""Everything a shard does to its directory apart from SQLite: content files, room, ballast.
+
+`Disk` is the seam through which tests make a disk slow, full or broken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from errno import ENOSPC
+from pathlib import Path
+from typing import Protocol
+
+
+class ContentFile(Protocol):
+    """A content file while it is written. Every method may raise OSError."""
+
+    def write(self, data: memoryview) -> None: ...
+
+    def sync(self) -> None:
+        """Return when the data is on the disk."""
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """One shard's directory. Methods may raise OSError, and block as long as a disk does."""
+
+    def create(self, name: str) -> ContentFile: ...
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """At most ``length`` octets; fewer only at the end."""
+
+    def unlink(self, name: str) -> None:
+        """Remove a content file; that it is gone already is no error."""
+
+    def names(self) -> Iterable[str]:
+        """Every content file there is."""
+
+    def sync_directory(self) -> None:
+        """Return when every created file's name is on the disk."""
+
+    def free(self) -> int:
+        """Octets the file system would give us."""
+
+    def wal_size(self) -> int:
+        """Octets of SQLite's write-ahead log."""
+
+    @property
+    def has_ballast(self) -> bool: ...
+
+    def give_ballast(self) -> None:
+        """Return the reserved room to the file system: deletes need it."""
+
+    def take_ballast(self) -> None:
+        """Reserve it again. Does nothing if it is reserved."""
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o600)
+
+    def write(self, data: memoryview) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class DirectoryDisk:
+    """The real one: ``directory``/content/ and ``directory``/ballast."""
+
+    def __init__(self, directory: Path, ballast: int) -> None:
+        self._directory = directory
+        self._contents = directory / "content"
+        self._contents.mkdir(mode=0o700, exist_ok=True)
+        self._ballast = directory / "ballast"
+        self._ballast_size = ballast
+        self.has_ballast = self._ballast.exists()
+
+    def create(self, name: str) -> ContentFile:
+        return _File(self._contents / name)
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        # Opened for each piece: a reader that is abandoned half-way leaves nothing open.
+        descriptor = os.open(self._contents / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
+
+    def unlink(self, name: str) -> None:
+        (self._contents / name).unlink(missing_ok=True)
+
+    def names(self) -> Iterable[str]:
+        return os.listdir(self._contents)  # noqa: PTH208  names, not paths
+
+    def sync_directory(self) -> None:
+        descriptor = os.open(self._contents, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def free(self) -> int:
+        status = os.statvfs(self._directory)
+        return status.f_bavail * status.f_frsize
+
+    def wal_size(self) -> int:
+        try:
+            return (self._directory / "spool.db-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def give_ballast(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+        self.has_ballast = False
+
+    def take_ballast(self) -> None:
+        if self.has_ballast or not self._ballast_size:
+            return
+        descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self._ballast_size)
+            self.has_ballast = True
+        except OSError:
+            self._ballast.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+
+
+class _MemoryFile:
+    def __init__(self, disk: MemoryDisk, name: str) -> None:
+        self._disk = disk
+        self._data = disk.files.setdefault(name, bytearray())
+
+    def write(self, data: memoryview) -> None:
+        self._disk.spend(len(data))
+        self._data += data
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryDisk:
+    """Content files in memory, for virtual time. ``room`` is what the "disk" still holds."""
+
+    def __init__(self, room: int = 1 << 40) -> None:
+        self.room = room
+        self.wal = 0
+        self.has_ballast = False
+        self.files: dict[str, bytearray] = {}
+
+    def spend(self, octets: int) -> None:
+        if octets > self.room:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        self.room -= octets
+
+    def create(self, name: str) -> ContentFile:
+        return _MemoryFile(self, name)
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        if name not in self.files:
+            raise FileNotFoundError(name)
+        return bytes(self.files[name][offset : offset + length])
+
+    def unlink(self, name: str) -> None:
+        self.room += len(self.files.pop(name, b""))
+
+    def names(self) -> Iterable[str]:
+        return list(self.files)
+
+    def sync_directory(self) -> None:
+        pass
+
+    def free(self) -> int:
+        return self.room
+
+    def wal_size(self) -> int:
+        return self.wal
+
+    def give_ballast(self) -> None:
+        self.has_ballast = False
+
+    def take_ballast(self) -> None:
+        self.has_ballast = True

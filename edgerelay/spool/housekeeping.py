@@ -1,0 +1,78 @@
+"""What a shard does when it has a moment: return room, reserve ballast, try again.
+
+Sleeps as long as nothing happens, so that days of virtual time pass at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from edgerelay.observe.events import Observer, Trouble
+from edgerelay.spool.committer import Committer
+from edgerelay.spool.disk import Disk
+from edgerelay.spool.schema import PAGE_SIZE
+from edgerelay.spool.space import Space
+from edgerelay.spool.writer import Writer
+
+PAUSE: Final = 1.0  #: seconds after a batch before anything is done
+WAL_LIMIT: Final = 256 * 1024 * 1024  #: octets; more means that some reader holds the log
+FREE_KEPT: Final = 16 * 1024 * 1024  #: octets of free pages that new mail will use soon
+VACUUM_PAGES: Final = 64  #: at once, 1 MiB: a few milliseconds
+
+
+class HouseKeeper:
+    def __init__(
+        self, committer: Committer, disk: Disk, space: Space, ballast: int, observer: Observer
+    ) -> None:
+        self._committer = committer
+        self._disk = disk
+        self._space = space
+        self._ballast = ballast
+        self._observer = observer
+        self._free_octets = 0
+        self._log_is_long = False
+
+    async def run(self) -> None:
+        while True:
+            if not self._has_work():
+                await self._committer.activity.wait()
+            self._committer.activity = trio.Event()
+            await trio.sleep(PAUSE)
+            self.tidy()
+
+    def _has_work(self) -> bool:
+        return (
+            self._committer.has_late_works or self._lacks_ballast or self._free_octets > FREE_KEPT
+        )
+
+    @property
+    def _lacks_ballast(self) -> bool:
+        return bool(self._ballast) and not self._disk.has_ballast
+
+    def tidy(self) -> None:
+        """Never waits; the database's part is done between transactions."""
+        self._check_log()
+        if self._committer.has_late_works:
+            self._committer.retry()
+        if self._lacks_ballast and self._space.free >= self._space.min_free + 2 * self._ballast:
+            with suppress(OSError):
+                self._disk.take_ballast()
+            self._space.ask_again()
+        if self._committer.is_idle:
+            self._committer.chore(self._return_pages)
+
+    def _check_log(self) -> None:
+        is_long = self._disk.wal_size() > WAL_LIMIT
+        if is_long and not self._log_is_long:
+            what = "the write-ahead log is over 256 MiB: something reads the spool all the time"
+            self._observer(Trouble(where="spool", what=what))
+        self._log_is_long = is_long
+
+    def _return_pages(self, writer: Writer) -> None:
+        if writer.free_octets > FREE_KEPT:
+            surplus = (writer.free_octets - FREE_KEPT) // PAGE_SIZE
+            writer.vacuum(min(surplus + 1, VACUUM_PAGES))
+        self._free_octets = writer.free_octets

@@ -1,0 +1,458 @@
+"""The spool: one SQLite database per shard, contents over 256 KiB in files beside it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, TypeVar
+
+import trio
+
+from edgerelay.observe.events import Held, Observer, Trouble
+from edgerelay.runtime import Clock, RunBlocking, inline
+from edgerelay.spool.api import (
+    Change,
+    Content,
+    Filter,
+    Finish,
+    Hold,
+    NewMessage,
+    PendingDelivery,
+    QueueId,
+    Release,
+    SpoolError,
+    SpoolGauges,
+    SpoolUnavailable,
+    StoredMessage,
+)
+from edgerelay.spool.committer import Committer, Linger
+from edgerelay.spool.content import PIECE, ContentStore, SpoolContent, spool_error
+from edgerelay.spool.disk import DirectoryDisk, Disk, MemoryDisk
+from edgerelay.spool.housekeeping import HouseKeeper
+from edgerelay.spool.queue_ids import TAG_BITS, number_of_key
+from edgerelay.spool.reader import Found, Reader, Unreadable
+from edgerelay.spool.recovery import Recovered
+from edgerelay.spool.resident import ResidentContents
+from edgerelay.spool.schema import Connect, connect
+from edgerelay.spool.shard import Shard, take_lock
+from edgerelay.spool.space import Space
+from edgerelay.spool.work import Insertion, Mark, Pause, Work
+
+T = TypeVar("T")
+
+BALLAST: Final = 4 * 1024 * 1024
+MEMORY_BUDGET: Final = 64 * 1024 * 1024
+
+
+class SqliteSpool:
+    """Implements `edgerelay.spool.api.Spool`; made by `open_spool`."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        committer: Committer,
+        contents: ContentStore,
+        resident: ResidentContents,
+        space: Space,
+        run_blocking: RunBlocking,
+        reading: trio.Lock,
+        observer: Observer,
+    ) -> None:
+        self._shard = shard
+        self._committer = committer
+        self._contents = contents
+        self._resident = resident
+        self._space = space
+        self._run_blocking = run_blocking
+        self._reading = reading
+        self._observer = observer
+        self.allocate_id: Callable[[], QueueId] = shard.ids.allocate
+
+    @property
+    def on_committed(self) -> Callable[[Sequence[PendingDelivery]], None]:
+        return self._committer.on_committed
+
+    @on_committed.setter
+    def on_committed(self, callback: Callable[[Sequence[PendingDelivery]], None]) -> None:
+        self._committer.on_committed = callback
+
+    @property
+    def accepts_mail(self) -> bool:
+        return (
+            self._space.is_enough
+            and not self._committer.refuses_mail
+            and self._shard.writer is not None
+        )
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def new_content(self) -> Content:
+        return self._contents.new()
+
+    async def commit(self, message: NewMessage) -> None:
+        content = _ours(message.content)
+        try:
+            if content.needs_seal:  # here, not in the batch: large files sync side by side
+                await self._run_blocking(content.seal)
+            insertion = Insertion(message, content, self._shard.ids)
+            await self._committer.do(Work((insertion,), [], is_mail=True))
+        except BaseException:
+            content.discard()
+            raise
+
+    def settle_soon(self, *changes: Change, reports: Sequence[NewMessage] = ()) -> None:
+        self._forget_contents(changes)
+        if not reports:
+            self._committer.steps_soon(changes)
+            return
+        try:
+            work = self._settlement(changes, reports)
+        except SpoolError as error:
+            for report in reports:
+                report.content.discard()
+            self._committer.hold_unrecorded(changes, error)
+        else:
+            self._committer.do_soon(work)
+
+    async def settle(self, *changes: Change, reports: Sequence[NewMessage] = ()) -> None:
+        try:
+            await self._committer.do(self._settlement(changes, reports))
+        except BaseException:
+            for report in reports:
+                report.content.discard()
+            raise
+        self._forget_contents(changes)
+
+    def _settlement(self, changes: Sequence[Change], reports: Sequence[NewMessage]) -> Work:
+        insertions = [
+            Insertion(report, _ours(report.content), self._shard.ids) for report in reports
+        ]
+        return Work(insertions, list(changes))
+
+    def _forget_contents(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if not isinstance(change, Release):
+                self._resident.settled(number_of_key(change.key))
+
+    async def mark_attempt(self, key: int) -> None:
+        await self._committer.do(Work((), [Mark(key)]))
+
+    async def discard(self, key: int) -> None:
+        await self.settle(Finish(key))
+
+    async def lane_pause(self, lane: str, not_before: float, failures: int) -> None:
+        await self._committer.do(Work((), [Pause(lane, not_before, failures)]))
+
+    # -- questions: each sees what `settle_soon` took before it --------------------------------
+
+    async def due(self, lane: str, now: float, limit: int) -> Sequence[PendingDelivery]:
+        return self._readable(await self._ask(lambda reader: reader.due(lane, now, limit)))
+
+    async def next_due(self, lane: str, now: float) -> float | None:
+        return await self._ask(lambda reader: reader.next_due(lane, now))
+
+    async def lanes(self) -> Sequence[str]:
+        return await self._ask(lambda reader: reader.lanes())
+
+    async def aged(
+        self, arrived_before: float, *, unwarned: bool, limit: int
+    ) -> Sequence[PendingDelivery]:
+        found = await self._ask(lambda reader: reader.aged(arrived_before, unwarned, limit))
+        return self._readable(found)
+
+    async def oldest_arrival(self, *, unwarned: bool) -> float | None:
+        return await self._ask(lambda reader: reader.oldest_arrival(unwarned))
+
+    async def find(self, what: Filter, limit: int) -> Sequence[PendingDelivery]:
+        found: list[PendingDelivery] = []
+        start: int | None = 0
+        while start is not None and len(found) < limit:
+            deliveries, start = await self._ask(partial(_search, what, start))
+            found += self._without_late(deliveries)
+        return found[:limit]
+
+    async def lane_pauses(self) -> dict[str, tuple[float, int]]:
+        return await self._read(lambda reader: reader.pauses())
+
+    async def gauges(self) -> SpoolGauges:
+        writer = self._shard.writer
+        if writer is None:
+            raise SpoolUnavailable("the database is not to be had")
+        totals = writer.totals
+        return SpoolGauges(
+            messages=totals.messages,
+            queued=totals.queued,
+            held=totals.held,
+            octets=totals.octets,
+            free=self._space.free,
+            accepting=self.accepts_mail,
+            in_flight=self._contents.in_flight,
+        )
+
+    # -- content ---------------------------------------------------------------------------
+
+    def whole(self, message: StoredMessage) -> bytes | None:
+        number = self._shard.ids.number(message.queue_id)
+        return None if number is None else self._resident.get(number)
+
+    def chunks(self, message: StoredMessage) -> AsyncIterator[bytes]:
+        return _Chunks(self, message)
+
+    async def head(self, message: StoredMessage, limit: int) -> bytes:
+        content = self.whole(message)
+        if content is not None:
+            return content[:limit]
+        number = self._number(message)
+        name, head = await self._read(lambda reader: reader.content_head(number, limit))
+        return head if name is None else await self._read_file(name, 0, limit)
+
+    async def _locate(self, message: StoredMessage) -> tuple[str | None, bytes]:
+        content = self.whole(message)
+        if content is not None:
+            return None, content
+        number = self._number(message)
+        return await self._read(lambda reader: reader.content(number))
+
+    async def _read_file(self, name: str, offset: int, length: int) -> bytes:
+        try:
+            return await self._contents.read(name, offset, length)
+        except OSError as error:
+            raise spool_error(error) from error
+
+    def _number(self, message: StoredMessage) -> int:
+        number = self._shard.ids.number(message.queue_id)
+        if number is None:
+            raise SpoolUnavailable(f"{message.queue_id!r} is no queue id of this spool")
+        return number
+
+    async def _ask(self, question: Callable[[Reader], T]) -> T:
+        await self._committer.catch_up()
+        return await self._read(question)
+
+    async def _read(self, question: Callable[[Reader], T]) -> T:
+        async with self._reading:
+            reader = self._shard.reader
+            if reader is None:
+                raise SpoolUnavailable("the database is not to be had")
+            try:
+                return await self._run_blocking(partial(question, reader))
+            except sqlite3.Error as error:
+                raise SpoolUnavailable(f"database: {error}") from error
+
+    def _readable(self, found: Sequence[Found]) -> list[PendingDelivery]:
+        """Leave out, and hold, what does not parse: it must not stop the rest."""
+        readable = []
+        for each in found:
+            if isinstance(each, Unreadable):
+                delivery = each.delivery
+                self._committer.steps_soon([Hold(delivery.key, each.problem)])
+                self._observer(
+                    Held(
+                        queue_id=delivery.message.queue_id,
+                        lane=delivery.lane,
+                        reason=each.problem,
+                    )
+                )
+            else:
+                readable.append(each)
+        return self._without_late(readable)
+
+    def _without_late(self, deliveries: list[PendingDelivery]) -> list[PendingDelivery]:
+        """Leave out those whose outcome the disk would not take yet."""
+        late = self._committer.late_keys()
+        return [each for each in deliveries if each.key not in late] if late else deliveries
+
+
+def _search(what: Filter, start: int, reader: Reader) -> tuple[list[PendingDelivery], int | None]:
+    return reader.search(what, start)
+
+
+def _ours(content: Content) -> SpoolContent:
+    if not isinstance(content, SpoolContent):
+        raise TypeError("the content is not from this spool's new_content")
+    return content
+
+
+class _Chunks:
+    """Reads on demand; holds nothing open, so it may be abandoned."""
+
+    def __init__(self, spool: SqliteSpool, message: StoredMessage) -> None:
+        self._spool = spool
+        self._message = message
+        self._file: str | None = None
+        self._offset: int | None = None  # None: not begun
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        size = self._message.size
+        if self._offset is None:
+            self._file, content = await self._spool._locate(self._message)
+            self._offset = 0
+            if self._file is None:
+                self._offset = size
+                if len(content) != size:
+                    raise SpoolUnavailable("the content is not as long as it was")
+                if content:
+                    return content
+        if self._offset >= size:
+            raise StopAsyncIteration
+        assert self._file is not None, "the database gives all at once"  # noqa: S101  narrows
+        length = min(PIECE, size - self._offset)
+        data = await self._spool._read_file(self._file, self._offset, length)
+        if len(data) != length:
+            raise SpoolUnavailable("the content file is not as long as it was")
+        self._offset += length
+        return data
+
+
+class open_spool:
+    """Own the shard in ``directory``, recover it, and keep it while the block lasts.
+
+    ``min_free_space`` octets are left free. ``memory_budget`` octets of fresh content stay in
+    memory for the first delivery. ``ballast`` octets are reserved for deletes on a full disk.
+    ``connect`` and ``disk`` are the seams of failing disks; ``directory`` None keeps
+    everything in memory. Raises `SpoolLocked`, `SpoolTooNew`, `SpoolError`.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        run_blocking: RunBlocking,
+        clock: Clock,
+        observer: Observer,
+        min_free_space: int = 0,
+        memory_budget: int = MEMORY_BUDGET,
+        ballast: int = BALLAST,
+        linger: Linger | None = None,
+        connect: Connect = connect,
+        disk: Disk | None = None,
+        tag: int | None = None,
+    ) -> None:
+        self._directory = directory
+        self._run_blocking = run_blocking
+        self._clock = clock
+        self._observer = observer
+        self._min_free_space = min_free_space
+        self._memory_budget = memory_budget
+        self._ballast = ballast
+        self._linger = linger or Linger()
+        self._connect = connect
+        self._disk = disk
+        self._tag = secrets.randbits(TAG_BITS) if tag is None else tag
+        self._lock: int | None = None
+
+    async def __aenter__(self) -> SqliteSpool:
+        shard, recovered = await self._run_blocking(self._open)
+        contents = ContentStore(shard.disk, self._run_blocking, recovered.epoch)
+        resident = ResidentContents(self._memory_budget)
+        space = Space(shard.disk, self._min_free_space)
+        reading = trio.Lock()
+        committer = Committer(
+            shard,
+            contents,
+            resident,
+            space,
+            self._run_blocking,
+            reading,
+            self._observer,
+            self._linger,
+        )
+        keeper = HouseKeeper(committer, shard.disk, space, self._ballast, self._observer)
+        if not recovered.clean:
+            self._observer(Trouble(where="spool", what="the last end was not clean: recovered"))
+        committer.report(recovered.set_aside)
+        self._shard = shard
+        self._committer = committer
+        self._nursery_manager = trio.open_nursery()
+        self._nursery = await self._nursery_manager.__aenter__()
+        self._nursery.start_soon(committer.run)
+        self._nursery.start_soon(keeper.run)
+        return SqliteSpool(
+            shard,
+            committer,
+            contents,
+            resident,
+            space,
+            self._run_blocking,
+            reading,
+            self._observer,
+        )
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The block's own exception passes by the nursery, which would wrap it in a group.
+        self._committer.stop()
+        self._nursery.cancel_scope.cancel()  # the committer is shielded, and ends by itself
+        try:
+            await self._nursery_manager.__aexit__(None, None, None)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._run_blocking(self._close)
+
+    def _open(self) -> tuple[Shard, Recovered]:
+        try:
+            if self._directory is not None:
+                self._lock = take_lock(self._directory)
+            shard = Shard(self._directory, self._own_disk(), self._clock, self._connect, self._tag)
+            return shard, shard.open()
+        except BaseException as error:
+            self._unlock()
+            if isinstance(error, OSError):
+                raise SpoolUnavailable(f"{self._directory}: {error.strerror}") from error
+            raise
+
+    def _own_disk(self) -> Disk:
+        if self._disk is not None:
+            return self._disk
+        if self._directory is None:
+            return MemoryDisk()
+        return DirectoryDisk(self._directory, self._ballast)
+
+    def _close(self) -> None:
+        self._shard.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def open_memory_spool(
+    *,
+    clock: Clock,
+    observer: Observer = lambda _: None,
+    min_free_space: int = 0,
+    memory_budget: int = MEMORY_BUDGET,
+    disk: Disk | None = None,
+    connect: Connect = connect,
+) -> open_spool:
+    """The same spool with everything in memory and nothing in a thread: for virtual time.
+
+    No linger, so that a commit takes no virtual time.
+    """
+    return open_spool(
+        None,
+        run_blocking=inline,
+        clock=clock,
+        observer=observer,
+        min_free_space=min_free_space,
+        memory_budget=memory_budget,
+        ballast=0,
+        linger=Linger(0.0, 0.0),
+        connect=connect,
+        disk=disk,
+        tag=1,
+    )
