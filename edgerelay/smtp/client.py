@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from edgerelay.mail.envelope import Body, Envelope, Notify, Recipient
@@ -219,6 +221,8 @@ class ClientProtocol:
         that nobody asked for; PeerClosedError, a kind of it, if replies will not come.
         """
         while True:
+            if self._position >= len(self._buffer) and not self._closed:
+                return None
             end = self._buffer.find(b"\r\n", self._position, self._position + _LINE_LIMIT)
             if end < 0:
                 self._check_unended()
@@ -270,7 +274,7 @@ class ClientProtocol:
         if asked == "RCPT":
             self._accepted += reply.is_positive
         elif asked == "EHLO":
-            self.capabilities = Capabilities.from_reply(reply) if reply.is_positive else _NOTHING
+            self.capabilities = _capabilities(reply) if reply.is_positive else _NOTHING
         elif asked == "HELO":
             self.capabilities = _NOTHING
 
@@ -283,7 +287,13 @@ def _notify(notify: Notify) -> str:
     return ",".join(filter(None, words)) or "NEVER"
 
 
-def _reply(lines: list[bytes]) -> Reply:
+def _reply(lines: Sequence[bytes]) -> Reply:
+    """Servers say the same few things all day; what is short is read once."""
+    short = sum(map(len, lines)) <= _REMEMBERED_OCTETS
+    return _remembered(tuple(lines)) if short else _read(tuple(lines))
+
+
+def _read(lines: tuple[bytes, ...]) -> Reply:
     code = int(lines[0][:3])
     texts = [_text(line) for line in lines]
     match = _enhanced.match(texts[0])
@@ -291,6 +301,11 @@ def _reply(lines: list[bytes]) -> Reply:
     if enhanced:
         texts = [text.removeprefix(enhanced).removeprefix(" ") for text in texts]
     return Reply(code, enhanced, texts[0], tuple(texts[1:]))
+
+
+_REMEMBERED_OCTETS: Final = 1024
+_remembered: Final = lru_cache(maxsize=512)(_read)  # about 1 MiB at worst
+_capabilities: Final = lru_cache(maxsize=64)(Capabilities.from_reply)
 
 
 def _text(line: bytes) -> str:

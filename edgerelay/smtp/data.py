@@ -103,6 +103,9 @@ class DataReader:
 
 def _length_of_possible_end(window: bytes) -> int:
     """How many octets at the end of ``window`` may turn out to belong to the final dot."""
-    if not window.endswith((b"\r", b"\n", b".")):
-        return 0
-    return next((n for n in (4, 3, 2, 1) if window.endswith(_END[:n])), 0)
+    last = window[-1:]
+    if last == b"\n":
+        return 2 if window.endswith(_END[:2]) else 0
+    if last == b"\r":
+        return 4 if window.endswith(_END[:4]) else 1
+    return 3 if window.endswith(_END[:3]) else 0

@@ -66,7 +66,7 @@ _DOMAIN: Final = f"{_SUB_DOMAIN}(?:\\.{_SUB_DOMAIN})*"
 
 _domain: Final = re.compile(_DOMAIN)
 _dot_string: Final = re.compile(_DOT_STRING)
-_dot_string_utf8: Final = re.compile(_DOT_STRING.replace(_ATEXT, _ATEXT + _UTF8_NON_ASCII))
+_dot_string_utf8: Final = re.compile(_DOT_STRING.replace(_ATEXT, _UTF8_NON_ASCII + _ATEXT))
 
 # Quoted-string = DQUOTE *QcontentSMTP DQUOTE
 # QcontentSMTP = qtextSMTP / quoted-pairSMTP

@@ -73,6 +73,9 @@ _KNOWN_ELSEWHERE: Final = frozenset(
     {"AUTH", "BDAT", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"}
 )
 
+#: Nothing the client says is a command now.
+_SILENT: Final = frozenset({State.HANDSHAKE, State.CLOSED})
+
 _VERBS: Final = {
     verb.name: verb for verb in Verb if verb not in (Verb.END_OF_DATA, Verb.TLS_STARTED)
 }
@@ -145,9 +148,9 @@ class ServerProtocol:
             raise LocalProtocolError("the event before has had no answer")
         if self._reader is not None:
             return self._next_content(self._reader)
-        if self.state is State.CLOSED or self.state is State.HANDSHAKE:
+        if self.state in _SILENT:
             return None
-        if self.state is State.CONNECTED and self._lines.peek() == _TLS_HANDSHAKE:
+        if self._lines.peek() == _TLS_HANDSHAKE and self.state is State.CONNECTED:
             self._pending = Refused(_NOT_SMTP, "TLS handshake", fatal=True)
         else:
             line = self._lines.next_line()

@@ -19,6 +19,7 @@ from typing import Final
 
 
 class State(Enum):
+    __hash__ = object.__hash__  # Enum's own is written in Python, and costs at every look-up
     CONNECTED = auto()  #: the client has not said who it is, or TLS made us forget it
     READY = auto()  #: EHLO or HELO accepted, no mail transaction open
     MAIL = auto()  #: reverse-path accepted
@@ -29,6 +30,7 @@ class State(Enum):
 
 
 class Verb(Enum):
+    __hash__ = object.__hash__
     EHLO = auto()
     HELO = auto()
     MAIL = auto()
