@@ -117,18 +117,20 @@ class LogWriter:
     def _write_all(self) -> None:
         """Everything that is there now, in writes of whole lines."""
         while self._queue:
+            self._tell_of_dropped()
             taken = [self._queue.popleft() for _ in range(min(len(self._queue), 1000))]
-            for lines in self._batches(self._lines(taken)):
-                if not self._write(b"".join(lines)):
-                    self._unwritten += len(lines)
+            lines = (self._line(at, event, self._worker) for at, event in taken)
+            for batch in self._batches(lines):
+                if not self._write(b"".join(batch)):
+                    self._unwritten += len(batch)
+        self._tell_of_dropped()
 
-    def _lines(self, taken: Iterable[tuple[float, Event]]) -> Iterable[bytes]:
-        for at, event in taken:
-            missing = self.dropped - self._told
-            if missing:
-                self._told += missing
-                yield self._line(at, Dropped(count=missing), self._worker)
-            yield self._line(at, event, self._worker)
+    def _tell_of_dropped(self) -> None:
+        missing = self.dropped - self._told
+        if missing and self._write(
+            self._line(self._clock(), Dropped(count=missing), self._worker)
+        ):
+            self._told += missing
 
     @staticmethod
     def _batches(lines: Iterable[bytes]) -> Iterable[list[bytes]]:

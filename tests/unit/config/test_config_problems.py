@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
-from edgerelay.config import ConfigError, find, load, parse, state_dir_of
-from edgerelay.config.errors import key_text
-from edgerelay.config.lines import line_of, lines_of_keys
+from edgerelay.config import ConfigError, parse
 
 ROUTE = '[[route]]\ndomains = ["example.com"]\nnext_hop = ["mx"]\n'
 
@@ -180,111 +175,3 @@ def test_a_bad_table_is_the_only_problem(table: str, said: str) -> None:
 def test_a_bad_route_is_the_only_problem(lines: str, said: str) -> None:
     (problem,) = problems(f"[[route]]\n{lines}\n")
     assert problem.split(": ", 1)[1] == said
-
-
-def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
-    assert problems(
-        """\
-workers = "many"
-[[listener]]
-adress = "0.0.0.0:25"
-tls = "implicit"
-[tls]
-private_key = "nowhere.pem"
-certificate = "nowhere.pem"
-[[route]]
-next_hop = ["mx"]
-recipients = "file:nowhere.txt"
-""",
-        "/nowhere/e.toml",
-    ) == [
-        '/nowhere/e.toml:1: workers: expected "auto" or a number from 1 to 1024',
-        '/nowhere/e.toml:3: listener[1].adress: unknown key; did you mean "address"?',
-        "/nowhere/e.toml:6: tls.private_key: /nowhere/nowhere.pem: no such file",
-        "/nowhere/e.toml:7: tls.certificate: /nowhere/nowhere.pem: no such file",
-        "/nowhere/e.toml:8: route[1].domains: is required",
-        "/nowhere/e.toml:10: route[1].recipients: cannot read /nowhere/nowhere.txt: "
-        "No such file or directory",
-    ]
-
-
-def test_two_listeners_on_one_address_are_one_too_many() -> None:
-    listener = '[[listener]]\naddress = "127.0.0.1:25"\n'
-    assert problems(ROUTE + listener + listener) == [
-        "e.toml:7: listener[2].address: listener[1] has the same address"
-    ]
-
-
-def test_two_listeners_on_port_zero_are_two_ports() -> None:
-    listener = '[[listener]]\naddress = "127.0.0.1:0"\n'
-    assert len(parse((ROUTE + listener + listener).encode(), "e.toml").listeners) == 2
-
-
-def test_a_file_without_a_route_takes_no_mail_at_all() -> None:
-    assert problems("") == ["e.toml: no [[route]]: there is no domain to take mail for"]
-
-
-def test_whoever_may_relay_needs_no_route() -> None:
-    parse(b'[access]\nrelay_from = ["192.0.2.1"]', "e.toml")
-
-
-def test_what_is_no_toml_is_told_with_its_line() -> None:
-    assert problems("x = [") == ["e.toml: not TOML: Invalid value (at end of document)"]
-    assert problems("a = 1\na = 2\n") == [
-        "e.toml: not TOML: Cannot overwrite a value (at line 2, column 6)"
-    ]
-
-
-def test_what_is_no_utf8_is_told_with_its_line() -> None:
-    with pytest.raises(ConfigError, match=r"^e.toml:2: not UTF-8$"):
-        parse(b'# \nhostname = "\xff"', "e.toml")
-
-
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file or directory"):
-        load(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        load(tmp_path)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
-def test_a_user_that_is_named_must_exist() -> None:
-    assert problems('user = "nobody-at-all"\n' + ROUTE) == [
-        'e.toml:1: user: this machine has no user "nobody-at-all"'
-    ]
-
-
-def test_the_state_directory_is_found_whatever_else_is_wrong(tmp_path: Path) -> None:
-    file = tmp_path / "e.toml"
-    file.write_text('state_dir = "state"\nnonsense = 5\n')
-    assert state_dir_of(file) == tmp_path / "state"
-    file.write_text("state_dir = 5\n")
-    with pytest.raises(ConfigError, match="state_dir: expected a name"):
-        state_dir_of(file)
-
-
-def test_the_file_is_the_one_named_or_the_first_that_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert find(Path("a.toml"), {"EDGERELAY_CONFIG": "b.toml"}) == Path("a.toml")
-    assert find(None, {"EDGERELAY_CONFIG": "b.toml"}) == Path("b.toml")
-    (tmp_path / "edgerelay.toml").touch()
-    assert find(None, {}) == Path("edgerelay.toml")
-
-
-def test_keys_are_found_on_their_lines() -> None:
-    lines = lines_of_keys(
-        'a = 1 # [x]\n[t]\n"b" = [\n  1,\n]\n[[r]]\nc.d = 2\n[[r]]\nc = 3\n[r.s]\ne = 4\n'
-    )
-    assert lines["a",] == 1
-    assert lines["t", "b"] == 3
-    assert lines["r", 0, "c", "d"] == 7
-    assert lines["r", 1, "c"] == 9
-    assert line_of(("t", "missing"), lines) == 2
-    assert line_of(("t", "b", 0), lines) == 3
-    assert line_of(("nothing",), lines) is None
-
-
-def test_people_count_from_one() -> None:
-    assert key_text(("route", 0, "next_hop", 1)) == "route[1].next_hop[2]"

@@ -1,0 +1,71 @@
+"""A certificate and its key, as they lie on the disk."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from edgerelay.config import Config, ConfigError, parse
+from edgerelay.edge.settings import ListenerTls
+from edgerelay.net.tls import server_context
+
+ROUTE = '[[route]]\ndomains = ["example.com"]\nnext_hop = ["smtp://10.0.0.5"]\n'
+
+
+def good(text: str, origin: str = "/etc/e.toml") -> Config:
+    return parse(text.encode(), origin)
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    issued = trustme.CA().issue_cert("mx.example.com")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    (tmp_path / "key.pem").chmod(0o600)
+    return tmp_path
+
+
+TLS = '[tls]\ncertificate = "cert.pem"\nprivate_key = "key.pem"\n'
+
+
+def test_with_a_certificate_starttls_is_offered(pem: Path) -> None:
+    config = good(ROUTE + TLS, str(pem / "e.toml"))
+    assert config.listeners[0].tls is ListenerTls.STARTTLS
+    assert config.tls_files is not None
+    assert isinstance(server_context(*config.tls_files), ssl.SSLContext)
+
+
+def test_without_one_it_is_not() -> None:
+    assert good(ROUTE).listeners[0].tls is ListenerTls.OFF
+
+
+def tls_problems(directory: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        good(ROUTE + TLS, str(directory / "e.toml"))
+    return [problem.split(": ", 1)[1] for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_a_key_that_others_may_touch_is_refused(pem: Path, mode: int) -> None:
+    (pem / "key.pem").chmod(mode)
+    assert tls_problems(pem) == [
+        f"tls.private_key: {pem}/key.pem is open to others (mode {mode:04o}): chmod 600"
+    ]
+
+
+def test_a_key_of_another_certificate_is_refused(pem: Path) -> None:
+    other = trustme.CA().issue_cert("mx.example.com")
+    other.private_key_pem.write_to_path(pem / "key.pem")
+    assert tls_problems(pem) == [
+        f"tls.private_key: {pem}/key.pem is not the key of {pem}/cert.pem"
+    ]
+
+
+def test_what_is_no_certificate_is_refused(pem: Path) -> None:
+    (pem / "cert.pem").write_text("hello")
+    assert tls_problems(pem) == [
+        f"tls: {pem}/cert.pem and {pem}/key.pem are not a certificate and a key in PEM form"
+    ]

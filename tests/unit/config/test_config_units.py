@@ -1,0 +1,37 @@
+"""How values are written."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgerelay.config import units
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90s", 90.0), ("0.5s", 0.5), ("5d", 432000.0), ("20ms", 0.02), ("1.5h", 5400.0)],
+)
+def test_durations(written: str, seconds: float) -> None:
+    assert units.duration(written) == seconds
+
+
+@pytest.mark.parametrize("written", ["", "5", "s", "5 y", "1e3s", "５s", "5s\n5s", "--5s", ".5s"])
+def test_no_durations(written: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        units.duration(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "octets"),
+    [
+        (0, 0),
+        (7, 7),
+        ("7B", 7),
+        ("1KB", 1000),
+        ("1KiB", 1024),
+        ("0.5MiB", 524288),
+        ("2GB", 2 * 10**9),
+    ],
+)
+def test_sizes(written: object, octets: int) -> None:
+    assert units.size(written) == octets
