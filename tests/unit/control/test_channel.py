@@ -9,7 +9,14 @@ from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pa
 
 from edgerelay.control.channel import Channel
 from edgerelay.control.frames import MAX_FRAME, FrameError, encode
-from edgerelay.control.messages import Ask, ClientCounts, Configure, Heartbeat, StatusRequest
+from edgerelay.control.messages import (
+    Ask,
+    ClientCounts,
+    Configure,
+    Heartbeat,
+    Message,
+    StatusRequest,
+)
 
 Ends = tuple[Channel, trio.StapledStream[MemorySendStream, MemoryReceiveStream]]
 
@@ -22,7 +29,11 @@ def ends() -> Ends:
 async def test_messages_arrive_in_order_and_as_they_were() -> None:
     near, far = memory_stream_pair()
     ours, theirs = Channel(near), Channel(far)
-    sent = [Heartbeat(), ClientCounts(counts={"192.0.2.1": 3}), Ask(id=7, request=StatusRequest())]
+    sent: list[Message] = [
+        Heartbeat(),
+        ClientCounts(counts={"192.0.2.1": 3}),
+        Ask(id=7, request=StatusRequest()),
+    ]
     for message in sent:
         await ours.send(message)
     await ours.aclose()
