@@ -13,7 +13,7 @@ import trio
 
 from edgerelay.dns.answer import Answer, Status
 from edgerelay.dns.upstream import DnspythonUpstream, read_servers
-from edgerelay.testing.literal_dns import serve_dns
+from edgerelay.testing.literal_dns import Fault, serve_dns
 
 ZONE = {("example.com", "A"): ["192.0.2.1"]}
 
@@ -91,3 +91,10 @@ def test_resolv_conf_is_read_with_tolerance(tmp_path: Path) -> None:
         b"nameserver 2001:db8::1 # second\n\xff\xfe\nnameserver 192.0.2.3\nnameserver 192.0.2.4\n"
     )
     assert read_servers(file) == (("192.0.2.1", 53), ("2001:db8::1", 53), ("192.0.2.3", 53))
+
+
+async def test_a_silent_server_costs_its_share_of_the_time(nursery: trio.Nursery) -> None:
+    silent = await serve_dns({("example.com", "A"): Fault.TIMEOUT}, nursery)
+    good = await serve_dns(ZONE, nursery)
+    assert (await ask(silent, good)).status is Status.FOUND
+    assert (await ask(silent)).status is Status.TEMPORARY
