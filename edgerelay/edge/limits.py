@@ -74,8 +74,8 @@ class ClientLimits:
 
     def _take(self, key: str, now: float) -> bool:
         full_at = max(now, self._empty_at.get(key, 0.0)) + self._cost
-        # Half a cost of slack: sums of floats must not refuse the last one of a burst.
-        if full_at - now > self._burst + self._cost / 2:
+        # A little slack: sums of floats must not refuse the last one of a burst.
+        if full_at - now > self._burst + self._cost / 1000:
             return False
         if len(self._empty_at) >= self._prune_above:
             self._prune(now)

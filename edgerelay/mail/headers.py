@@ -59,7 +59,7 @@ def _last_field(data: bytes) -> int:
     """Where the last field begins that may not be complete yet, or -1 if that is far away."""
     start = data.rfind(b"\r\n")
     bottom = len(data) - _FIELD_LIMIT
-    while start > bottom and data[start + 2 : start + 3] in _FOLDS:
+    while start > max(bottom, -1) and data[start + 2 : start + 3] in _FOLDS:
         start = data.rfind(b"\r\n", 0, start)
     return start
 
@@ -69,6 +69,6 @@ def _by(hostname: bytes) -> re.Pattern[bytes]:
     inside = rb"(?:[^\r\n]|\r\n[ \t])"
     name = re.escape(hostname)
     return re.compile(
-        rb"\r\nreceived[ \t]*:%b*?[ \t]by[ \t\r\n]+%b(?=[ \t\r\n;(])" % (inside, name),
+        rb"\r\nreceived[ \t]*:%b*?(?<=[ \t])by[ \t\r\n]+%b(?=[ \t\r\n;(])" % (inside, name),
         re.IGNORECASE,
     )
