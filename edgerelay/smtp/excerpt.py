@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 from typing import Final
 
-#: C0, DEL, C1, and the two separators that some terminals and log viewers break lines at.
+#: What no command may hold: C0, DEL, C1, and the two separators that some break lines at.
 CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _LIMIT: Final = 100  # characters: enough to recognise a command
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with every control character written as an escape (``\\x0a``)."""
+    """Return ``text`` with all that is not printable written as an escape (``\\x0a``).
+
+    That is more than the controls: what turns the direction of a line round is also in it.
+    """
     if text.isprintable():
         return text
-    return CONTROL.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def excerpt(octets: bytes, limit: int = _LIMIT) -> str:

@@ -15,6 +15,7 @@ from edgerelay.smtp.excerpt import excerpt, printable
         ("\x1b[31m", "\\x1b[31m"),
         ("\u2028", "\\u2028"),
         ("\x85", "\\x85"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
         ("jörg", "jörg"),
     ],
 )
