@@ -63,6 +63,7 @@ from edgerelay.observe.events import Trouble
 from edgerelay.observe.log import LogWriter
 from edgerelay.observe.tee import tee
 from edgerelay.relay.finding import SMTP_PORT, Finder
+from edgerelay.relay.hosts_file import HostsFile
 from edgerelay.relay.recipients import Accepted, RecipientCheck
 from edgerelay.relay.relay import Relay
 from edgerelay.relay.routing import Router
@@ -151,6 +152,7 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
             assignment.relay.hostname,
             own_addresses=_own_addresses(assignment.listener_fds),
             shuffle=random.shuffle,
+            hosts=HostsFile(in_thread),
         )
         router = Router(assignment.relay)
         dialer = partial(dial, reaper=reaper)
