@@ -8,6 +8,7 @@ The first line of a file names the rule it proves. After it:
     M: text      the content of the message that was accepted last, line by line, as X
     = N messages, = closed, = drained, = handshake     what must be so, or what happens
     ! tls_required, ! no_starttls, ! reject_long_lines how the listener is set up
+    ! segments_only             what is proved is about one segment
 
 Consecutive C and X lines arrive as one segment. Every dialogue is held twice: so, and octet
 by octet. At the end nothing may be left unsaid or unread.
