@@ -220,7 +220,7 @@ class Committer:
         batch: list[Work] = []
         octets = 0
         for work in self._waiting:
-            octets += sum(len(each.data or b"") for each in work.insertions)
+            octets += work.octets
             if batch and (octets > BATCH_OCTETS or len(batch) == BATCH_WORKS):
                 break
             batch.append(work)
@@ -279,7 +279,9 @@ class Committer:
     def _keep(self, insertion: Insertion) -> list[PendingDelivery]:
         """A message is durable: its content stays at hand for those who deliver it now."""
         insertion.content.let_go()
-        queued = [each for each in insertion.deliveries if each.status is Status.QUEUED]
+        queued = insertion.deliveries
+        if not insertion.is_simple:
+            queued = [each for each in queued if each.status is Status.QUEUED]
         if insertion.data is not None and queued:
             self._resident.add(insertion.number, insertion.data, len(queued))
         return queued

@@ -129,7 +129,7 @@ class SpoolContent:
 
     @property
     def needs_seal(self) -> bool:
-        return not (self._sealed or self.in_memory)
+        return self.size > PIECE and not self._sealed
 
     def take(self) -> bytes:
         """The octets that are not in the file: all of them while there is none."""
@@ -180,10 +180,10 @@ class SpoolContent:
         if self._open:
             self._open = False
             self._store.in_flight -= 1
+            self._chunks = []
             if self.name is not None:
                 self._store.live.discard(self.name)
-            self._chunks = []
-            self._close_file()
+                self._close_file()
 
     def _ready_file(self) -> ContentFile:
         if self._file is None:

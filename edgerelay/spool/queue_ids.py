@@ -23,7 +23,10 @@ _NUMBER_LIMIT: Final = 1 << (63 - DELIVERY_BITS)  # keys are SQLite's signed 64 
 _NUMBER_CHARS: Final = 10
 _TAG_CHARS: Final = 4
 _PAIRS: Final = [first + second for first in ALPHABET for second in ALPHABET]
-_VALUES: Final = {letter: value for value, letter in enumerate(ALPHABET)}
+#: To the digits that `int` knows in base 32; what is no digit of ours becomes none of its.
+_DIGITS: Final = str.maketrans(
+    ALPHABET + "ILOUilouabcdefghjkmnpqrstvwxyz", "0123456789abcdefghijklmnopqrstuv" + "!" * 30
+)
 
 
 def _base32(number: int, chars: int) -> str:
@@ -66,10 +69,10 @@ class QueueIds:
         """The number of one of our ids; None if this shard cannot have given it."""
         if len(queue_id) != _NUMBER_CHARS + _TAG_CHARS or not queue_id.endswith(self._tag):
             return None
-        number = 0
-        for letter in queue_id[:_NUMBER_CHARS]:
-            value = _VALUES.get(letter)
-            if value is None:
-                return None
-            number = number << 5 | value
+        if not (queue_id.isascii() and queue_id.isalnum()):  # `int` takes signs and spaces
+            return None
+        try:
+            number = int(queue_id[:_NUMBER_CHARS].translate(_DIGITS), 32)
+        except ValueError:
+            return None
         return number if 0 < number < _NUMBER_LIMIT else None

@@ -22,6 +22,9 @@ from edgerelay.spool.api import (
 from edgerelay.spool.queue_ids import DELIVERY_BITS, QueueIds, first_key, number_of_key
 from edgerelay.spool.records import decode_message, decode_recipients
 
+# What SQLite can tell of an address without parsing JSON, a hundred times faster: LIKE ignores
+# the case of ASCII, and whatever is not ASCII may be the same domain in U-labels.
+_MAY_HOLD: Final = "({0} LIKE ? ESCAPE '\\' OR {0} GLOB '*[^ -~]*')"
 #: Deliveries looked at in one read of a search.
 SLICE: Final = 2_000
 _LAST_KEY: Final = (1 << 63) - 1
@@ -230,7 +233,24 @@ def _conditions(what: Filter) -> tuple[str, list[object]]:
     if what.older_than is not None:
         sql += " AND d.arrived < ?"
         values.append(what.older_than)
+    for text in (what.domain, what.forward_path):
+        if text is not None:
+            sql += " AND " + _MAY_HOLD.format("d.recipients")
+            values.append(_like(text))
+    if what.reverse_path:
+        sql += " AND " + _MAY_HOLD.format("m.record")
+        values.append(_like(what.reverse_path))
+    elif what.reverse_path is not None:
+        sql += " AND instr(m.record, '\"reverse_path\":') = 0"
     return sql, values
+
+
+def _like(text: str) -> str:
+    """A pattern for records in which the domain of ``text`` occurs, if all is ASCII there."""
+    domain = domain_key(text.rpartition("@")[2])
+    for special in "\\%_":
+        domain = domain.replace(special, "\\" + special)
+    return f"%@{domain}%"
 
 
 def matches(what: Filter, delivery: PendingDelivery) -> bool:

@@ -88,10 +88,17 @@ CREATE TABLE pause (
 """
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(
+    path: str, factory: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """Open a database for use from any thread, one at a time; transactions are explicit."""
     return sqlite3.connect(
-        path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256
+        path,
+        timeout=5,  # seconds: an operator's own tool may have the database locked
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        factory=factory,
     )
 
 

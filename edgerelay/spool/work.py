@@ -45,7 +45,7 @@ Step: TypeAlias = Change | Mark | Pause
 class Insertion:
     """A new message as the rows it becomes, and as the deliveries it will be."""
 
-    __slots__ = ("content", "data", "deliveries", "message", "number", "recipients", "rows")
+    __slots__ = ("content", "data", "deliveries", "is_simple", "message", "number", "recipients")
 
     def __init__(self, message: NewMessage, content: SpoolContent, ids: QueueIds) -> None:
         """Raises `SpoolUnavailable` for what no row can hold."""
@@ -59,7 +59,13 @@ class Insertion:
         self.number = number
         self.content = content
         self.data = content.take() if content.in_memory else None
-        self.deliveries = _deliveries(message, number)
+        self.deliveries = deliveries = _deliveries(message, number)
+        #: One queued delivery, content in the database: what nearly every message is.
+        self.is_simple = (
+            len(deliveries) == 1
+            and self.data is not None
+            and deliveries[0].status is Status.QUEUED
+        )
         try:
             record = encode_message(message)
             self.recipients = [encode_recipients(each.recipients) for each in self.deliveries]
@@ -74,16 +80,6 @@ class Insertion:
             content.name,
             record,
             message.prepend,
-        )
-
-    @property
-    def is_simple(self) -> bool:
-        """One queued delivery, content in the database: what nearly every message is."""
-        deliveries = self.deliveries
-        return (
-            len(deliveries) == 1
-            and self.data is not None
-            and deliveries[0].status is Status.QUEUED
         )
 
     def message_row(self) -> tuple[object, ...]:
@@ -130,13 +126,16 @@ def _deliveries(message: NewMessage, number: int) -> list[PendingDelivery]:
 class Work:
     """One caller's share of a transaction: all of it is done, or none."""
 
-    __slots__ = ("error", "insertions", "is_bad", "is_mail", "steps", "task")
+    __slots__ = ("error", "insertions", "is_bad", "is_mail", "octets", "steps", "task")
 
     def __init__(
         self, insertions: Sequence[Insertion], steps: list[Step], *, is_mail: bool = False
     ) -> None:
         self.insertions = insertions
         self.steps = steps
+        self.octets = 0  #: of content that goes into the database
+        for insertion in insertions:
+            self.octets += len(insertion.data or b"")
         self.is_bad = False  #: refused for what it is, not for the disk's sake
         self.is_mail = is_mail  #: new mail is what must wait when the disk is full
         self.task: trio.lowlevel.Task | None = None  #: who is told; None: nobody waits

@@ -332,9 +332,10 @@ class Writer:
         if row is not None:
             self._execute("DELETE FROM message WHERE id=?", (number,))
             self._execute("DELETE FROM body WHERE id=?", (number,))
-            self._count(messages=-1, octets=-int(row[0]))
-            if row[1] is not None:
-                self._unlinks.append(row[1].decode())
+            size, name = row
+            self._count(messages=-1, octets=-size if isinstance(size, int) else 0)
+            if isinstance(name, bytes):
+                self._unlinks.append(name.decode(errors="replace"))
 
     def _reschedule(self, step: Reschedule) -> None:
         # The status stays: an operator may have held it while it was being tried.
