@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Final
 
 _ENHANCED: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
@@ -24,6 +23,8 @@ class Reply:
     enhanced: str
     text: str
     more: tuple[str, ...] = ()
+    # Most replies are constants sent over and over: encoded once, when first asked for.
+    _octets: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 200 <= self.code <= 599:
@@ -33,7 +34,7 @@ class Reply:
                 raise ValueError(f"{self.enhanced!r} is no enhanced status code")
             if self.enhanced[0] != str(self.code)[0]:
                 raise ValueError(f"class of {self.enhanced} contradicts {self.code}")
-        if any(_UNPRINTABLE.search(line) for line in self.lines):
+        if _UNPRINTABLE.search(self.text) or any(map(_UNPRINTABLE.search, self.more)):
             raise ValueError("a reply line holds a control character")
 
     @property
@@ -53,16 +54,17 @@ class Reply:
         return self.code // 100 == 5
 
     def __bytes__(self) -> bytes:
-        return _encode(self)
+        if not self._octets:
+            object.__setattr__(self, "_octets", self._encode())
+        return self._octets
+
+    def _encode(self) -> bytes:
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        *head, last = self.lines
+        text = "".join(f"{self.code}-{prefix}{line}\r\n" for line in head)
+        return f"{text}{self.code} {prefix}{last}\r\n".encode()
 
     def __str__(self) -> str:
         """One line, for a log or a report."""
         return " ".join(filter(None, (str(self.code), self.enhanced, *self.lines)))
 
-
-@lru_cache(maxsize=1024)
-def _encode(reply: Reply) -> bytes:
-    prefix = f"{reply.enhanced} " if reply.enhanced else ""
-    *head, last = reply.lines
-    text = "".join(f"{reply.code}-{prefix}{line}\r\n" for line in head)
-    return f"{text}{reply.code} {prefix}{last}\r\n".encode()
