@@ -5,6 +5,7 @@ It connects to nothing: whoever does tells it what failed.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from typing import Final, Protocol
 
@@ -19,12 +20,32 @@ from edgerelay.relay.settings import HopKind, HopTls, NextHop
 AVOIDED_FOR: Final = 60.0
 #: Seconds for which an address whose handshake failed is spoken to in the clear at once.
 PLAIN_FOR: Final = 3600.0
+#: Lanes of which something is remembered after they have gone idle.
+_REMEMBERED: Final = 1000
 
 
 class FindsHops(Protocol):
     """See `edgerelay.relay.finding.Finder`."""
 
     async def find(self, hop: NextHop, domain: str) -> Candidates: ...
+
+
+class HopMemory:
+    """The `Hops` of each lane, for deliveries and callouts alike, the last used kept."""
+
+    def __init__(self, finder: FindsHops) -> None:
+        self._finder = finder
+        self._lanes: OrderedDict[str, Hops] = OrderedDict()
+
+    def of(self, spec: LaneSpec) -> Hops:
+        hops = self._lanes.get(spec.name)
+        if hops is None:
+            hops = self._lanes[spec.name] = Hops(spec, self._finder)
+            if len(self._lanes) > _REMEMBERED:
+                self._lanes.popitem(last=False)
+        else:
+            self._lanes.move_to_end(spec.name)
+        return hops
 
 
 class Hops:

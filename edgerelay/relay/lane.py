@@ -7,7 +7,6 @@ what is said to a hop is `sender`'s. A fault in here ends no other lane.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -16,8 +15,9 @@ import trio
 
 from edgerelay.observe.events import LaneDown, LaneUp, Observer, Trouble
 from edgerelay.relay.attempt import OUR_FAULT, Attempt, same_for_all
+from edgerelay.relay.claims import Claims
 from edgerelay.relay.connection import Opener
-from edgerelay.relay.hops import FindsHops, Hops
+from edgerelay.relay.hops import HopMemory
 from edgerelay.relay.lane_queue import LaneQueue
 from edgerelay.relay.maildir import MaildirWriter
 from edgerelay.relay.recorder import Recorder
@@ -45,14 +45,14 @@ class LaneServices:
     """What every lane works with."""
 
     spool: Spool
-    finder: FindsHops
+    hops: HopMemory
     opener: Opener
     maildirs: MaildirWriter
     recorder: Recorder
     schedule: Schedule
     observer: Observer
     clock: Clock
-    claimed: Collection[int]
+    claims: Claims
     concurrency: int
 
 
@@ -95,8 +95,8 @@ class Lane:
         self.last_failure = ""
         self._services = services
         self._nursery = nursery
-        self._hops = Hops(spec, services.finder)
-        self._queue = LaneQueue(services.claimed, on_disk=on_disk)
+        self._hops = services.hops.of(spec)
+        self._queue = LaneQueue(services.claims, on_disk=on_disk)
         self._paused_until = paused_until
         self._failures = failures
         self._workers: set[_Worker] = set()
@@ -210,8 +210,9 @@ class Lane:
         horizon = max(now, self._horizon)
         limit = queue.refill_limit
         queue.start_refill()
-        found = await spool.due(name, horizon, limit)
-        queue.refill(found, complete=len(found) < limit)
+        with self._services.claims.reading() as stale:
+            found = await spool.due(name, horizon, limit)
+            queue.refill(found, stale, complete=len(found) < limit)
         if not queue.on_disk:
             self._next_due = None
             self._note_due(await spool.next_due(name, horizon))
@@ -321,6 +322,7 @@ class Lane:
         change = await self._services.recorder.record(delivery, attempt)
         worker.scope.shield = False
         self._queue.done(delivery.key)
+        self._services.claims.changed(delivery.key)
         if isinstance(change, Reschedule):
             self._note_due(change.due)
             self._woken.set()

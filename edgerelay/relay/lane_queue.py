@@ -7,7 +7,7 @@ twice, and what is here is bounded; the rest stays on disk, where `on_disk` says
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from edgerelay.spool.api import PendingDelivery
@@ -21,15 +21,13 @@ WINDOW_RECIPIENTS: Final = 10_000
 class LaneQueue:
     """``claimed`` are keys somebody else is changing; they are neither kept nor given out."""
 
-    def __init__(self, claimed: Collection[int], *, on_disk: bool) -> None:
+    def __init__(self, claimed: Container[int], *, on_disk: bool) -> None:
         self._claimed = claimed
         self._window: OrderedDict[int, PendingDelivery] = OrderedDict()
         self._recipients = 0
         self.in_flight: dict[int, PendingDelivery] = {}
         self.on_disk = on_disk  #: due deliveries may be on disk that are not here
         self._left_on_disk = False  # since the last `start_refill`
-        self._refilling = False
-        self._changed: set[int] = set()  # keys settled or withdrawn during a refill
 
     def __len__(self) -> int:
         return len(self._window)
@@ -75,15 +73,11 @@ class LaneQueue:
     def done(self, key: int) -> None:
         """It was tried, and what followed is recorded."""
         del self.in_flight[key]
-        if self._refilling:
-            self._changed.add(key)
 
     def withdraw(self, key: int) -> bool:
         """Somebody wants to change it: forget it. False if it is in flight."""
         if delivery := self._window.pop(key, None):
             self._recipients -= len(delivery.recipients)
-        if self._refilling:
-            self._changed.add(key)
         return key not in self.in_flight
 
     def spill(self) -> None:
@@ -96,30 +90,27 @@ class LaneQueue:
     def start_refill(self) -> None:
         """A question to the disk begins: what changes from now on its answer may not know."""
         self._left_on_disk = False
-        self._refilling = True
-        self._changed.clear()
 
-    def refill(self, found: Sequence[PendingDelivery], *, complete: bool) -> None:
-        """Merge what the disk answered, oldest due first. ``complete``: there is no more."""
+    def refill(
+        self, found: Sequence[PendingDelivery], stale: Container[int], *, complete: bool
+    ) -> None:
+        """Merge what the disk answered, oldest due first. ``complete``: there is no more.
+
+        ``stale`` are keys whose deliveries have changed since the question was asked.
+        """
         for delivery in found:
             if not self._has_room():
                 complete = False
                 break
             key = delivery.key
-            if not self._is_taken_care_of(key):
+            if key not in stale and not self._is_taken_care_of(key):
                 self._add(delivery)
-        self._refilling = False
         self.on_disk = not complete or self._left_on_disk
         in_order = sorted(self._window.values(), key=lambda one: (one.due, one.key))
         self._window = OrderedDict((one.key, one) for one in in_order)
 
     def _is_taken_care_of(self, key: int) -> bool:
-        return (
-            key in self._window
-            or key in self.in_flight
-            or key in self._claimed
-            or key in self._changed
-        )
+        return key in self._window or key in self.in_flight or key in self._claimed
 
     def _has_room(self) -> bool:
         return len(self._window) < WINDOW and self._recipients < WINDOW_RECIPIENTS

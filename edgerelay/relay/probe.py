@@ -1,7 +1,7 @@
 """Asks a next hop whether it would take a recipient, without sending it anything.
 
-MAIL FROM:<> and RCPT, then RSET's place is taken by QUIT: a plain callout. Its answer is the
-hop's own reply; what to think of it, and for how long, is the caller's.
+MAIL FROM:<>, RCPT and QUIT: a plain callout. Its answer is the hop's own reply; what to think
+of it, and for how long, is the caller's.
 """
 
 from __future__ import annotations
@@ -19,29 +19,26 @@ from edgerelay.relay.attempt import NOT_ASCII
 from edgerelay.relay.callout import ProbeFailed
 from edgerelay.relay.connection import Connection, HandshakeFailed, HopUnusable, Opener, Target
 from edgerelay.relay.finding import NotFound
-from edgerelay.relay.hops import FindsHops, Hops
+from edgerelay.relay.hops import HopMemory, Hops
 from edgerelay.relay.routing import LaneSpec
 from edgerelay.relay.settings import HopKind, HopTls
 from edgerelay.smtp.errors import PeerProtocolError
 
 #: Seconds for all of it: a client waits for the answer to its RCPT.
 WITHIN: Final = 20.0
-#: Lanes whose failed addresses are remembered.
-_REMEMBERED: Final = 256
 
 
 class Prober:
     """Callable with a lane and a forward-path: see `edgerelay.relay.callout.Prober`."""
 
-    def __init__(self, opener: Opener, finder: FindsHops) -> None:
+    def __init__(self, opener: Opener, hops: HopMemory) -> None:
         self._opener = opener
-        self._finder = finder
-        self._hops: dict[str, Hops] = {}
+        self._hops = hops
 
     async def __call__(self, lane: LaneSpec, forward_path: ForwardPath) -> Reply:
-        """Return the hop's reply to RCPT, or to MAIL if it refused that.
+        """Return the hop's reply to RCPT.
 
-        Raises `ProbeFailed` if no hop gave an answer within 20 seconds.
+        Raises `ProbeFailed` if no hop said anything about it within 20 seconds.
         """
         with trio.move_on_after(WITHIN):
             return await self._ask_hops(lane, forward_path)
@@ -49,7 +46,7 @@ class Prober:
 
     async def _ask_hops(self, lane: LaneSpec, forward_path: ForwardPath) -> Reply:
         why = "no next hop can be asked"
-        hops = self._hops_of(lane)
+        hops = self._hops.of(lane)
         async with aclosing(hops.targets()) as targets:
             async for target in targets:
                 if isinstance(target, NotFound):
@@ -65,13 +62,6 @@ class Prober:
                         why = f"{target}: {error}"
                     hops.failed(target)
         raise ProbeFailed(why)
-
-    def _hops_of(self, lane: LaneSpec) -> Hops:
-        hops = self._hops.pop(lane.name, None) or Hops(lane, self._finder)
-        self._hops[lane.name] = hops  # the last used is the last to go
-        if len(self._hops) > _REMEMBERED:
-            del self._hops[next(iter(self._hops))]
-        return hops
 
     async def _ask(self, hops: Hops, target: Target, forward_path: ForwardPath) -> Reply:
         try:
@@ -99,10 +89,13 @@ class Prober:
         command = protocol.mail(envelope, size=0, body=None)
         if protocol.capabilities.pipelining:
             command += protocol.rcpt(Recipient(forward_path))
-            reply = await connection.ask(command, within)
-            answer = await connection.reply()
-            return answer if reply.is_positive else reply
-        reply = await connection.ask(command, within)
-        if not reply.is_positive:
-            return reply
+            _expect_success(connection, await connection.ask(command, within))
+            return await connection.reply()
+        _expect_success(connection, await connection.ask(command, within))
         return await connection.ask(protocol.rcpt(Recipient(forward_path)), within)
+
+
+def _expect_success(connection: Connection, reply: Reply) -> None:
+    if reply.code >= 300:
+        # It says nothing about the recipient: perhaps the hop takes no null reverse-path.
+        raise HopUnusable(reply, f"{connection.hop}: MAIL: {reply}")

@@ -14,8 +14,9 @@ import trio
 from edgerelay.net.socket_transport import Dialer
 from edgerelay.observe.events import Observer, Trouble
 from edgerelay.relay.ages import Ages
+from edgerelay.relay.claims import Claims
 from edgerelay.relay.connection import Opener
-from edgerelay.relay.hops import FindsHops
+from edgerelay.relay.hops import FindsHops, HopMemory
 from edgerelay.relay.lane import Lane, LaneNow, LaneServices
 from edgerelay.relay.maildir import MaildirWriter
 from edgerelay.relay.probe import Prober
@@ -67,28 +68,29 @@ class Relay:
         self._router = router
         self._observer = observer
         self._clock = clock
-        self._claimed: set[int] = set()
+        self._claims = Claims()
         self._lanes: dict[str, Lane] = {}
         self._astray: set[str] = set()  # lanes that no route makes, being emptied
         self._nursery: trio.Nursery | None = None
         schedule = Schedule.of(settings)
         opener = Opener(settings, dialer, contexts or client_contexts())
+        hops = HopMemory(finder)
         ages = Ages(clock, trio.current_time, observer)
         reporter = Reporter(settings, spool, router, clock)
         self._services = LaneServices(
             spool=spool,
-            finder=finder,
+            hops=hops,
             opener=opener,
             maildirs=MaildirWriter(spool, run_blocking, clock, settings.hostname),
             recorder=Recorder(schedule, spool, reporter, observer, clock, ages),
             schedule=schedule,
             observer=observer,
             clock=clock,
-            claimed=self._claimed,
+            claims=self._claims,
             concurrency=settings.concurrency_per_destination,
         )
-        self._watch = Watch(schedule, spool, reporter, observer, ages, self)
-        self.probe: Final = Prober(opener, finder)
+        self._watch = Watch(schedule, spool, reporter, observer, ages, self, self._claims)
+        self.probe: Final = Prober(opener, hops)
         spool.on_committed = self.offer
 
     async def run(self) -> Never:
@@ -185,16 +187,16 @@ class Relay:
 
     def claim(self, delivery: PendingDelivery) -> bool:
         """Keep everybody else from a delivery; False if it is being tried or claimed."""
-        if delivery.key in self._claimed:
+        if delivery.key in self._claims:
             return False
         lane = self._lanes.get(delivery.lane)
         if lane is not None and not lane.withdraw(delivery.key):
             return False
-        self._claimed.add(delivery.key)
+        self._claims.add(delivery.key)
         return True
 
     def unclaim(self, deliveries: Sequence[PendingDelivery]) -> None:
-        self._claimed.difference_update(delivery.key for delivery in deliveries)
+        self._claims.release(delivery.key for delivery in deliveries)
         self._look_again({delivery.lane for delivery in deliveries})
 
     def last_failure_of(self, lane: str) -> str:

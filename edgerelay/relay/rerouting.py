@@ -10,10 +10,19 @@ from typing import Final
 from edgerelay.observe.events import Held, Observer
 from edgerelay.relay.routing import Router
 from edgerelay.runtime import Clock
-from edgerelay.spool.api import Change, Hold, PendingDelivery, Reschedule, Spool
+from edgerelay.spool.api import (
+    Change,
+    Hold,
+    NewDelivery,
+    PendingDelivery,
+    PendingRecipient,
+    Reschedule,
+    Split,
+    Spool,
+    Status,
+)
 
 NO_ROUTE: Final = "no route takes its recipients any more"
-MANY_ROUTES: Final = "its recipients now belong to different next hops"
 _BATCH: Final = 200
 _ANY_TIME: Final = 1e12  # due times lie before it
 
@@ -35,6 +44,8 @@ async def reroute(
                 observer(Held(queue_id=queue_id, lane=lane, reason=change.reason))
             elif isinstance(change, Reschedule) and change.lane is not None:
                 moved.add(change.lane)
+            elif isinstance(change, Split):
+                moved.update(new.lane for new in change.into if new.status is Status.QUEUED)
     return moved
 
 
@@ -42,21 +53,27 @@ def _change_for(delivery: PendingDelivery, router: Router, now: float) -> Change
     client = delivery.message.client
     # What we wrote ourselves, and what trusted clients gave us, may go anywhere.
     anywhere = client.trusted or delivery.message.about is not None
-    specs = [
-        router.lane_of(pending.recipient.forward_path.mailbox, anywhere=anywhere)
-        for pending in delivery.recipients
-    ]
-    names = {spec.name for spec in specs if spec is not None}
-    if None in specs or not names:
-        return Hold(delivery.key, NO_ROUTE)
-    if len(names) > 1:
-        return Hold(delivery.key, MANY_ROUTES)
+    by_lane: dict[str | None, list[PendingRecipient]] = {}
+    for pending in delivery.recipients:
+        spec = router.lane_of(pending.recipient.forward_path.mailbox, anywhere=anywhere)
+        by_lane.setdefault(spec.name if spec else None, []).append(pending)
     due = min(delivery.due, now)
+    if len(by_lane) > 1:
+        return Split(
+            delivery.key,
+            tuple(_new(delivery.lane, lane, pending) for lane, pending in by_lane.items()),
+            due,
+        )
+    (lane,) = by_lane
+    if lane is None:
+        return Hold(delivery.key, NO_ROUTE)
     return Reschedule(
-        delivery.key,
-        delivery.recipients,
-        due,
-        delivery.attempts,
-        delivery.warned,
-        lane=names.pop(),
+        delivery.key, delivery.recipients, due, delivery.attempts, delivery.warned, lane=lane
     )
+
+
+def _new(old: str, lane: str | None, pending: list[PendingRecipient]) -> NewDelivery:
+    recipients = tuple(one.recipient for one in pending)
+    if lane is None:
+        return NewDelivery(old, recipients, Status.HELD, NO_ROUTE)
+    return NewDelivery(lane, recipients)

@@ -15,6 +15,7 @@ import trio
 from edgerelay.mail.dsn import ReportKind
 from edgerelay.observe.events import Held, Observer, Trouble
 from edgerelay.relay.ages import Ages
+from edgerelay.relay.claims import Claims
 from edgerelay.relay.reports import BuiltReport, Reporter, announce
 from edgerelay.relay.schedule import Schedule, give_up
 from edgerelay.spool.api import Change, Hold, PendingDelivery, Reschedule, Spool, SpoolError
@@ -26,7 +27,7 @@ LATEST: Final = 60.0
 _BATCH: Final = 100
 
 
-class Claims(Protocol):
+class Claimant(Protocol):
     """Who may change a delivery: see `edgerelay.relay.relay.Relay`."""
 
     def claim(self, delivery: PendingDelivery) -> bool:
@@ -51,6 +52,7 @@ class Watch:
         reporter: Reporter,
         observer: Observer,
         ages: Ages,
+        claimant: Claimant,
         claims: Claims,
     ) -> None:
         self._schedule = schedule
@@ -58,6 +60,7 @@ class Watch:
         self._reporter = reporter
         self._observer = observer
         self._ages = ages
+        self._claimant = claimant
         self._claims = claims
 
     async def run(self) -> Never:
@@ -93,8 +96,10 @@ class Watch:
         """Treat every delivery of that age. True if some of them were being tried."""
         while True:
             before = self._ages.now() - age
-            found = await self._spool.aged(before, unwarned=unwarned, limit=_BATCH)
-            mine = [delivery for delivery in found if self._claims.claim(delivery)]
+            with self._claims.reading() as stale:
+                found = await self._spool.aged(before, unwarned=unwarned, limit=_BATCH)
+            fresh = [delivery for delivery in found if delivery.key not in stale]
+            mine = [delivery for delivery in fresh if self._claimant.claim(delivery)]
             if mine:
                 await self._treat(mine, treat)
             if len(mine) < len(found) or len(found) < _BATCH:
@@ -116,7 +121,7 @@ class Watch:
             committed = True
             announce(self._observer, reports)
         finally:
-            self._claims.unclaim(deliveries)
+            self._claimant.unclaim(deliveries)
             if not committed:
                 for step in steps:
                     if step.report is not None:
@@ -132,7 +137,7 @@ class Watch:
             ReportKind.FAILED,
             delivery.message,
             follow.failed,
-            last_failure=self._claims.last_failure_of(delivery.lane),
+            last_failure=self._claimant.last_failure_of(delivery.lane),
         )
         return _Step(follow.change, report)
 
@@ -141,7 +146,7 @@ class Watch:
             ReportKind.DELAYED,
             delivery.message,
             await self._reporter.may_warn(delivery),
-            last_failure=self._claims.last_failure_of(delivery.lane),
+            last_failure=self._claimant.last_failure_of(delivery.lane),
             retry_until=delivery.message.arrived + self._schedule.expire,
         )
         change = Reschedule(

@@ -168,8 +168,7 @@ class _Conversation:
         if verb == "MAIL":
             await self._answer_mail(line)
         elif verb == "RCPT":
-            if _is_positive(await self._do(self._peer.action(f"RCPT {_address(line)}", "RCPT"))):
-                self._rcpts.append(line)
+            await self._answer_rcpt(line)
         elif verb == "DATA":
             await self._answer_data()
         elif verb == "STARTTLS" and self._peer.tls is not None:
@@ -191,6 +190,12 @@ class _Conversation:
             await self._do("503 5.5.1 nested MAIL")
         elif _is_positive(await self._do(self._peer.action("MAIL"))):
             self._mail = line
+
+    async def _answer_rcpt(self, line: str) -> None:
+        if not self._mail:
+            await self._do("503 5.5.1 MAIL first")
+        elif _is_positive(await self._do(self._peer.action(f"RCPT {_address(line)}", "RCPT"))):
+            self._rcpts.append(line)
 
     async def _answer_data(self) -> None:
         none = "DATA" not in self._peer.replies and not self._rcpts
@@ -237,7 +242,7 @@ class _Conversation:
             case Drop(reply=reply):
                 if reply:
                     await self._send(f"{reply}\r\n".encode())
-                    await self._transport.aclose(linger=False)
+                await self._transport.aclose(linger=False)
                 raise _Ended
             case Late(seconds=seconds, reply=reply):
                 await trio.sleep(seconds)
@@ -245,7 +250,7 @@ class _Conversation:
                 return reply
             case Raw(octets=octets):
                 await self._send(octets)
-                return octets.decode("latin-1")
+                return octets.decode("latin-1") if octets.endswith(b"\r\n") else ""
             case str():
                 await self._send(f"{action}\r\n".encode())
                 return action
