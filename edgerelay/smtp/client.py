@@ -31,7 +31,7 @@ _KEPT_LINES: Final = 20
 
 # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
 # (RFC 5321 section 4.2; 1yz is not used in SMTP).
-_reply_line: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
+_reply_line: Final = re.compile(rb"[2-5][0-9][0-9](?:[ -][^\n]*)?")
 _enhanced: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
 
 _Asked: TypeAlias = Literal["greeting", "EHLO", "HELO", "RCPT", "STARTTLS", "other"]
@@ -236,7 +236,8 @@ class ClientProtocol:
             raise PeerProtocolError(f"the server said, unasked: {_reply(lines[:1])}")
         asked = self._asked.popleft()
         reply = _reply(lines if asked == "EHLO" else lines[:_KEPT_LINES])
-        self._note(asked, reply)
+        if asked != "other":
+            self._note(asked, reply)
         return reply
 
     def _command(self, asked: _Asked, line: str) -> bytes:
@@ -260,15 +261,14 @@ class ClientProtocol:
 
     def _take(self, line: bytes) -> bool:
         """Add a line to the reply; return whether it was the last."""
-        match = _reply_line.fullmatch(line)
-        if match is None or b"\n" in line:
+        if _reply_line.fullmatch(line) is None:
             raise PeerProtocolError(f"the server said something that is no reply: {excerpt(line)}")
-        if self._lines and self._lines[0][:3] != match[1]:
+        if self._lines and self._lines[0][:3] != line[:3]:
             raise PeerProtocolError(f"the server changed the code in a reply: {excerpt(line)}")
         if len(self._lines) >= _LINES_LIMIT:
             raise PeerProtocolError("the server sent an endless reply")
         self._lines.append(line)
-        return match[2] != b"-"
+        return line[3:4] != b"-"
 
     def _note(self, asked: _Asked, reply: Reply) -> None:
         if asked == "RCPT":
@@ -289,8 +289,8 @@ def _notify(notify: Notify) -> str:
 
 def _reply(lines: Sequence[bytes]) -> Reply:
     """Servers say the same few things all day; what is short is read once."""
-    short = sum(map(len, lines)) <= _REMEMBERED_OCTETS
-    return _remembered(tuple(lines)) if short else _read(tuple(lines))
+    octets = len(lines[0]) if len(lines) == 1 else sum(map(len, lines))
+    return (_remembered if octets <= _REMEMBERED_OCTETS else _read)(tuple(lines))
 
 
 def _read(lines: tuple[bytes, ...]) -> Reply:

@@ -134,14 +134,12 @@ def _after_keyword(argument: str, keyword: str, otherwise: Reply) -> int:
 
 def _path(argument: str, start: int, otherwise: Reply) -> tuple[Mailbox, str]:
     match = _common_path.match(argument, start)
-    if (
-        match is None
-        or match.end(1) - match.start(1) > _LOCAL_PART_LIMIT
-        or match.end(2) - match.start(2) > _DOMAIN_LIMIT
-        or match.end() - match.start() > _PATH_LIMIT
-    ):
-        return _any_path(argument, start, otherwise)
-    return Mailbox(match[1], match[2]), argument[match.end() :]
+    if match is not None:
+        local_part, domain = match.groups()
+        octets = len(local_part) + len(domain)  # it is ASCII
+        if len(local_part) <= _LOCAL_PART_LIMIT and octets + len("<@>") <= _PATH_LIMIT:
+            return Mailbox(local_part, domain), argument[match.end() :]
+    return _any_path(argument, start, otherwise)
 
 
 def _any_path(argument: str, start: int, otherwise: Reply) -> tuple[Mailbox, str]:

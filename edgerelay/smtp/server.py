@@ -257,18 +257,18 @@ class ServerProtocol:
         verb = _VERBS.get(word.upper())
         if verb is None:
             return self._unknown(word.upper(), line)
-        objection = self._objection(verb)
-        if objection is None:
-            try:
-                if not text.isascii() and verb not in _MAY_BE_UTF8:
-                    raise GrammarError(_NOT_ASCII)
-                self._verb = verb
-                return _PARSERS[verb](self, argument)
-            except GrammarError as error:
-                objection = error.reply
-                if verb is Verb.RCPT:
-                    self._refused_recipient = True
-        return Refused(objection, excerpt(line))
+        if self._tls_required and verb not in BEFORE_TLS:
+            return Refused(_TLS_FIRST, excerpt(line))
+        if verb not in AFTER_SUCCESS[self.state]:
+            return Refused(self._out_of_order(verb), excerpt(line))
+        self._verb = verb
+        try:
+            if not text.isascii() and verb not in _MAY_BE_UTF8:
+                raise GrammarError(_NOT_ASCII)
+            return _PARSERS[verb](self, argument)
+        except GrammarError as error:
+            self._refused_recipient = self._refused_recipient or verb is Verb.RCPT
+            return Refused(error.reply, excerpt(line))
 
     def _unknown(self, word: str, line: bytes) -> Refused:
         if word in _OTHER_PROTOCOLS:
@@ -276,12 +276,8 @@ class ServerProtocol:
         reply = _NOT_IMPLEMENTED if word in _KNOWN_ELSEWHERE else _UNKNOWN
         return Refused(reply, excerpt(line))
 
-    def _objection(self, verb: Verb) -> Reply | None:
-        """Why the command may not come now; the order itself is the table's."""
-        if self._tls_required and verb not in BEFORE_TLS:
-            return _TLS_FIRST
-        if verb in AFTER_SUCCESS[self.state]:
-            return None
+    def _out_of_order(self, verb: Verb) -> Reply:
+        """What to say of it; that it is out of order, the table said."""
         if verb is Verb.DATA and self.state is State.MAIL and self._refused_recipient:
             return _NO_RECIPIENTS  # RFC 2920 section 3.1: a group whose RCPTs all failed
         if verb is Verb.MAIL and self.state is not State.CONNECTED:
