@@ -41,6 +41,10 @@ class Client:
             address.version == network.version and address in network for network in networks
         )
 
+    def may_be_trusted(self, networks: Sequence[Network]) -> bool:
+        """It is in one of them, and it is the client itself that is."""
+        return self.named and self.is_in(networks)
+
     @property
     def key(self) -> str | None:
         """What limits count it by; None: not limited, it is a proxy or on this machine."""

@@ -22,6 +22,7 @@ from edgerelay.net.endpoint import endpoint_text
 from edgerelay.net.reaper import Reaper
 from edgerelay.net.socket_transport import SocketTransport
 from edgerelay.net.transport import Transport
+from edgerelay.observe.escape import escape
 from edgerelay.observe.events import Observer, Trouble
 from edgerelay.runtime import Clock
 from edgerelay.spool.api import Spool
@@ -95,7 +96,11 @@ class Edge:
         self._sessions.add(session)
         try:
             await session.run()
+        except Exception as error:  # while cleaning up: it must not end the other sessions
+            detail = escape(f"{type(error).__name__}: {error}", 500)
+            self._shared.observer(Trouble(where="edge", what="session left a mess", detail=detail))
         finally:
+            transport.abort()
             self._sessions.discard(session)
 
     def stop(self) -> None:

@@ -13,19 +13,21 @@ from typing import Any, Final
 import trio
 
 from edgerelay.edge import replies
+from edgerelay.edge.admission import Place, identify
 from edgerelay.edge.boundary import Refused as RecipientIsRefused
 from edgerelay.edge.client import Client
 from edgerelay.edge.limits import Admission
-from edgerelay.edge.proxy import ProxyError, parse_proxy_header, still_needed
+from edgerelay.edge.proxy import ProxyError
+from edgerelay.edge.record import Record
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
 from edgerelay.edge.shared import Shared
 from edgerelay.edge.transaction import Committed, MailTransaction
+from edgerelay.mail.address import ReversePath
 from edgerelay.mail.envelope import ClientFacts
 from edgerelay.mail.reply import Reply
 from edgerelay.mail.trace import protocol_name
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
 from edgerelay.observe.escape import escape
-from edgerelay.observe.events import MessageAccepted, RecipientRefused, SessionEnded, Trouble
 from edgerelay.smtp.events import (
     DataChunk,
     EndOfData,
@@ -45,8 +47,6 @@ from edgerelay.smtp.events import (
 from edgerelay.smtp.extensions import Extensions
 from edgerelay.smtp.server import ServerProtocol
 
-#: Seconds for a proxy to say whom it speaks for: it writes that first, at once.
-PROXY_TIMEOUT: Final = 5.0
 #: Seconds for a TLS handshake.
 TLS_TIMEOUT: Final = 30.0
 #: Seconds for a peer to take our last words.
@@ -67,41 +67,31 @@ class Session:
     """`run` is all there is to do with it; `stop` may be called from elsewhere."""
 
     __slots__ = (
-        "_accepted",
-        "_client",
         "_end",
-        "_errors",
         "_extended",
-        "_helo",
-        "_key",
         "_listener",
-        "_octets",
+        "_place",
         "_protocol",
-        "_refused",
+        "_record",
         "_said",
         "_shared",
-        "_started",
         "_transaction",
         "_transport",
         "_trusted",
-        "token",
     )
 
     def __init__(self, shared: Shared, transport: Transport, listener: ListenerSettings) -> None:
-        self.token = shared.new_token()
         self._shared = shared
         self._transport = transport
         self._listener = listener
-        self._client = Client.from_peer(transport.peer)
-        self._key: str | None = None  # under which the limits have counted us
+        client = Client.from_peer(transport.peer)
+        self._record = Record(shared.observer, shared.new_token(), listener.name, client)
+        self._place: Place | None = None
         self._trusted = False
         self._protocol = self._new_protocol()
         self._transaction: MailTransaction | None = None
         self._said: list[bytes] = []  # replies of a pipelined group, for one write
-        self._helo = ""
         self._extended = False
-        self._started = trio.current_time()
-        self._accepted = self._refused = self._errors = self._octets = 0
         self._end = ""
 
     def stop(self) -> None:
@@ -122,11 +112,12 @@ class Session:
             raise
         finally:
             self._end_transaction()
-            if self._key is not None:
-                self._shared.limits.release(self._key)
+            tls = str(self._transport.tls or "")
             # After QUIT nothing more can come: nothing to wait for.
             await self._transport.aclose(linger=self._end != "quit")
-            self._report()
+            if self._place is not None:
+                self._place.leave()
+            self._record.end(self._end or "lost", tls)
 
     async def _serve(self) -> None:
         try:
@@ -143,69 +134,37 @@ class Session:
             self._end = self._end or "lost"
         except Exception as error:  # one escaped exception would end every session
             self._end = "trouble"
-            detail = escape(f"{type(error).__name__}: {error}", 500)
-            self._shared.observer(Trouble(where="edge", what="session failed", detail=detail))
+            self._record.fail(error)
             await self._farewell("trouble")
 
     async def _farewell(self, why: str) -> None:
         self._transport.deadline = trio.current_time() + _FAREWELL
         reply = replies.last_words(self._shared.settings.hostname, why)
         # What was answered but not sent yet goes first: above all the 250 of a commit.
-        self._said.append(bytes(replies.signed(reply, self.token)))
+        self._said.append(bytes(replies.signed(reply, self._record.token)))
         with contextlib.suppress(TransportError):  # nobody hears it
             await self._flush()
 
-    # --- before the greeting ----------------------------------------------------------------
-
     async def _open(self) -> bytes | None:
-        """Return what the client has said already, or None if it is not to be served."""
-        rest = b""
-        implicit = self._listener.tls is ListenerTls.IMPLICIT
-        if self._listener.proxy_protocol_from and self._client.is_in(
-            self._listener.proxy_protocol_from
-        ):
-            try:
-                rest = await self._read_proxy_header(exact=implicit)
-            except (ProxyError, TransportError):
-                self._end = "no proxy header"
-                return None
-        if not self._admit(silently=implicit):
+        """Return what the client has said already, or None if it is not to be answered."""
+        try:
+            client, rest = await identify(self._transport, self._listener)
+        except (ProxyError, TransportError):
+            self._end = "no proxy header"
             return None
-        relay_from = self._shared.settings.relay_from
-        self._trusted = bool(relay_from) and self._client.named and self._client.is_in(relay_from)
+        shared, self._record.client = self._shared, client
+        self._place = Place(shared.limits, client)
+        implicit = self._listener.tls is ListenerTls.IMPLICIT
+        if self._place.admission is not Admission.ADMITTED:
+            if not implicit:
+                raise _EndedError(self._place.admission.value)
+            self._end = self._place.admission.value
+            return None
+        relay_from = shared.settings.relay_from
+        self._trusted = bool(relay_from) and client.may_be_trusted(relay_from)
         if implicit:
             await self._handshake()
         return rest
-
-    async def _read_proxy_header(self, *, exact: bool) -> bytes:
-        """``exact``: read not an octet further, since the handshake must find the rest."""
-        transport = self._transport
-        transport.deadline = trio.current_time() + PROXY_TIMEOUT
-        data = b""
-        while needed := still_needed(data):
-            more = await transport.receive(needed if exact else 4096)
-            if not more:
-                raise ProxyError("ended")
-            data += more
-        header = parse_proxy_header(data)
-        if header.client is None:
-            self._client = self._client.unnamed()
-        else:
-            self._client = Client.behind_proxy(*header.client)
-        return data[header.length :]
-
-    def _admit(self, *, silently: bool) -> bool:
-        key = self._client.key
-        if key is None:
-            return True
-        admission = self._shared.limits.admit(key, trio.current_time())
-        if admission is Admission.ADMITTED:
-            self._key = key
-            return True
-        if silently:
-            self._end = admission.value
-            return False
-        raise _EndedError(admission.value)
 
     async def _handshake(self) -> None:
         context = self._listener.tls_context
@@ -215,8 +174,6 @@ class Session:
         self._end = "tls"  # should it fail
         await self._transport.start_tls(context, server_side=True)
         self._end = ""
-
-    # --- the conversation -------------------------------------------------------------------
 
     async def _converse(self, data: bytes) -> None:
         protocol, said = self._protocol, self._said
@@ -254,7 +211,7 @@ class Session:
             # Only here may a session end that has done nothing wrong.
             if self._shared.stopping:
                 raise _EndedError("shutdown")
-            if now - self._started >= settings.session_timeout:
+            if now - self._record.started >= settings.session_timeout:
                 raise _EndedError("too long")
             self._transport.deadline = now + settings.command_timeout
         elif transaction.is_receiving:
@@ -262,7 +219,7 @@ class Session:
         else:
             self._transport.deadline = now + settings.command_timeout
         data = await self._transport.receive()
-        self._octets += len(data)
+        self._record.octets += len(data)
         self._protocol.receive_data(data)
         return bool(data)
 
@@ -270,18 +227,18 @@ class Session:
         await self._flush()
         await self._handshake()
         self._protocol.tls_started()
-        self._helo = ""
+        self._record.helo = ""
 
     async def _on_hello(self, event: Hello) -> Reply:
         self._end_transaction()
-        self._helo = event.name
+        self._record.helo = escape(event.name)
         self._extended = event.verb == "EHLO"
         hostname = self._shared.settings.hostname
         return self._protocol.ehlo_reply(hostname) if self._extended else Reply(250, "", hostname)
 
     async def _on_mail(self, event: Mail) -> Reply:
         if not self._shared.has_room:
-            return self._refuse("mail", replies.NO_ROOM, str(event.envelope.reverse_path))
+            return self._refuse("mail", replies.NO_ROOM, event.envelope.reverse_path)
         self._transaction = MailTransaction(self._shared, event.envelope, trio.current_time())
         return replies.MAIL_OK
 
@@ -301,39 +258,25 @@ class Session:
                 return replies.RCPT_OK
             reply = answer.reply
         if reply.is_permanent:
-            self._errors += 1
-        return self._refuse("rcpt", reply, str(reverse_path), str(forward_path))
+            self._record.errors += 1
+        return self._refuse("rcpt", reply, reverse_path, forward_path)
 
     async def _on_start_data(self, _: StartData) -> Reply:
         transaction = self._open_transaction()
         if not self._shared.has_room:
-            return self._refuse("data", replies.NO_ROOM, str(transaction.envelope.reverse_path))
+            return self._refuse("data", replies.NO_ROOM, transaction.envelope.reverse_path)
         transaction.open_content()
         return replies.GO_AHEAD
 
     async def _on_end_of_data(self, event: EndOfData) -> Reply:
         transaction = self._open_transaction()
-        reverse_path = str(transaction.envelope.reverse_path)
-        client = self._facts(transaction)
         # From the final dot on the mail is ours or refused, whoever goes away meanwhile.
         with trio.CancelScope(shield=True):
-            result = await transaction.commit(event, client)
+            result = await transaction.commit(event, self._facts(transaction))
         self._end_transaction()
         if not isinstance(result, Committed):
-            return self._refuse("data", result, reverse_path)
-        self._accepted += 1
-        self._shared.observer(
-            MessageAccepted(
-                queue_id=result.queue_id,
-                session=self.token,
-                client=self._client.endpoint,
-                helo=client.helo,
-                reverse_path=reverse_path,
-                recipients=transaction.recipients,
-                size=result.size,
-                duration=trio.current_time() - transaction.started,
-            )
-        )
+            return self._refuse("data", result, transaction.envelope.reverse_path)
+        self._record.accept(result, transaction)
         return replies.queued(result.queue_id)
 
     async def _on_reset(self, _: Reset) -> Reply:
@@ -347,7 +290,7 @@ class Session:
         return replies.CANNOT_VERIFY
 
     async def _on_expand(self, _: Expand) -> Reply:
-        return replies.signed(replies.NOT_EXPANDED, self.token)
+        return replies.signed(replies.NOT_EXPANDED, self._record.token)
 
     async def _on_help(self, _: Help) -> Reply:
         return replies.HELP
@@ -360,33 +303,20 @@ class Session:
         return replies.TLS_READY
 
     async def _on_refused(self, event: Refused) -> Reply:
-        self._errors += 1
+        self._record.errors += 1
         if event.fatal:
             self._end = "protocol"
         return self._within_budget(event.reply)
 
-    # --- small things -----------------------------------------------------------------------
-
-    def _refuse(self, command: str, reply: Reply, reverse_path: str, to: str = "") -> Reply:
-        self._refused += 1
-        self._shared.observer(
-            RecipientRefused(
-                session=self.token,
-                client=self._client.endpoint,
-                helo=escape(self._helo),
-                command=command,
-                reverse_path=escape(reverse_path),
-                forward_path=escape(to),
-                reply=str(reply),
-            )
-        )
+    def _refuse(self, command: str, reply: Reply, path: ReversePath, to: object = "") -> Reply:
+        self._record.refuse(command, reply, path, to)
         return self._within_budget(reply)
 
     def _within_budget(self, reply: Reply) -> Reply:
-        if self._errors > self._shared.settings.errors_per_session:
+        if self._record.errors > self._shared.settings.errors_per_session:
             self._end = "errors"
             reply = replies.last_words(self._shared.settings.hostname, "errors")
-        return replies.signed(reply, self.token)
+        return replies.signed(reply, self._record.token)
 
     def _open_transaction(self) -> MailTransaction:
         if self._transaction is None:
@@ -409,34 +339,16 @@ class Session:
         )
 
     def _facts(self, transaction: MailTransaction) -> ClientFacts:
-        tls, address = self._transport.tls, self._client.address
+        tls, address = self._transport.tls, self._record.client.address
         smtputf8 = transaction.envelope.smtputf8
         return ClientFacts(
-            address=str(address) if address is not None else "",
-            helo=escape(self._helo),
+            address=str(address or ""),
+            helo=self._record.helo,
             protocol=protocol_name(
                 extended=self._extended, tls=tls is not None, smtputf8=smtputf8
             ),
-            tls=str(tls) if tls is not None else "",
+            tls=str(tls or ""),
             trusted=self._trusted,
-        )
-
-    def _report(self) -> None:
-        tls = self._transport.tls
-        self._shared.observer(
-            SessionEnded(
-                session=self.token,
-                client=self._client.endpoint,
-                listener=self._listener.name,
-                helo=escape(self._helo),
-                tls=str(tls) if tls is not None else "",
-                accepted=self._accepted,
-                refused=self._refused,
-                errors=self._errors,
-                octets=self._octets,
-                duration=trio.current_time() - self._started,
-                end=self._end or "lost",
-            )
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,9 @@ from edgerelay.mail.address import ForwardPath, ReversePath
 from edgerelay.mail.reply import Reply
 from edgerelay.net.reaper import Reaper
 from edgerelay.observe.events import Event
-from edgerelay.spool.api import NewMessage, PendingDelivery, QueueId, SpoolError
+from edgerelay.spool import SqliteSpool, open_memory_spool
+from edgerelay.spool.api import NewMessage, PendingDelivery, SpoolError
+from edgerelay.spool.disk import MemoryDisk
 from edgerelay.testing.memory_transport import MemoryTransport, memory_transport_pair
 
 UNKNOWN = Reply(550, "5.1.1", "No such recipient here")
@@ -27,57 +29,20 @@ LATER = Reply(451, "4.4.0", "Cannot ask the next hop now")
 NO_RELAY = Reply(550, "5.7.1", "We do not relay there")
 
 
-class Pieces:
-    """Content that stays in memory, and remembers what became of it."""
-
-    def __init__(self, spool: Shelf) -> None:
-        self._spool = spool
-        self.data = b""
-        self.is_open = True
-        self.wants_flush = False
-
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    @property
-    def is_7bit(self) -> bool:
-        return self.data.isascii()
-
-    def feed(self, chunk: bytes) -> bool:
-        self.data += chunk
-        return self._spool.flush_error is not None
-
-    async def flush(self) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._spool.flush_error is not None:
-            raise self._spool.flush_error
-
-    def discard(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self._spool.in_flight -= 1
-
-
 class Shelf:
-    """The part of a spool that a session sees."""
+    """A real spool in memory, which can be told to be slow or to fail."""
 
-    def __init__(self) -> None:
-        self.on_committed: Callable[[Sequence[PendingDelivery]], None] = lambda _: None
+    def __init__(self, spool: SqliteSpool) -> None:
+        self._spool = spool
         self.messages: list[NewMessage] = []
         self.contents: list[bytes] = []
-        self.in_flight = 0
         self.accepts_mail = True
         self.commit_error: SpoolError | None = None
-        self.flush_error: SpoolError | None = None
         self.commit_takes = 0.0
-
-    def allocate_id(self) -> QueueId:
-        return QueueId(f"Q{len(self.messages) + 1}")
-
-    def new_content(self) -> Any:
-        self.in_flight += 1
-        return Pieces(self)
+        self.allocate_id = spool.allocate_id
+        self.new_content = spool.new_content
+        self.gauges = spool.gauges
+        spool.on_committed = self._remember
 
     async def commit(self, message: NewMessage) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -85,10 +50,12 @@ class Shelf:
             await trio.sleep(self.commit_takes)
         if self.commit_error is not None:
             raise self.commit_error
-        assert isinstance(message.content, Pieces)
-        self.contents.append(message.content.data)
+        await self._spool.commit(message)
         self.messages.append(message)
-        message.content.discard()
+
+    def _remember(self, deliveries: Sequence[PendingDelivery]) -> None:
+        content = self._spool.whole(deliveries[0].message)
+        self.contents.append(content or b"not in memory")
 
 
 class Directory:
@@ -172,9 +139,10 @@ class Client:
 class World:
     nursery: trio.Nursery
     reaper: Reaper
+    spool: Shelf
+    disk: MemoryDisk
     settings: EdgeSettings = field(default_factory=lambda: EdgeSettings("mx.example.org"))
     listener: ListenerSettings = field(default_factory=lambda: ListenerSettings("test"))
-    spool: Shelf = field(default_factory=Shelf)
     directory: Directory = field(default_factory=Directory)
     events: list[Event] = field(default_factory=list)
     _edge: Edge | None = None
@@ -188,7 +156,7 @@ class World:
                 self.spool,  # type: ignore[arg-type]  # the part of it that a session sees
                 self.directory,
                 self.events.append,
-                lambda: 1_700_000_000.0 + trio.current_time(),
+                wall_clock,
                 ClientLimits(self.settings),
                 self.reaper,
             )
@@ -213,20 +181,31 @@ class World:
     def told(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    def assert_nothing_leaks(self) -> None:
-        assert self.spool.in_flight == 0
+    async def assert_no_content(self) -> None:
+        assert (await self.spool.gauges()).in_flight == 0
+        assert self.edge.gauges()["content"] == 0
+
+    async def assert_nothing_leaks(self) -> None:
+        assert (await self.spool.gauges()).in_flight == 0
         assert self.edge.gauges() == {"sessions": 0, "transactions": 0, "content": 0}
+
+
+def wall_clock() -> float:
+    return 1_700_000_000.0 + trio.current_time()
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     """For tests that ask for `autojump_clock` too: only the test itself can choose its clock."""
-    reaper = Reaper()
-    async with trio.open_nursery() as services:
+    reaper, disk, events = Reaper(), MemoryDisk(), list[Event]()
+    async with (
+        trio.open_nursery() as services,
+        open_memory_spool(clock=wall_clock, observer=events.append, disk=disk) as spool,
+    ):
         services.start_soon(reaper.run)
         async with trio.open_nursery() as sessions:
-            world = World(sessions, reaper)
+            world = World(sessions, reaper, Shelf(spool), disk, events=events)
             yield world
             sessions.cancel_scope.cancel()
-        world.assert_nothing_leaks()
+        await world.assert_nothing_leaks()
         services.cancel_scope.cancel()

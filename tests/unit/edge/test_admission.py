@@ -218,7 +218,7 @@ async def test_a_truncated_tls_stream_delivers_nothing(
     await client.say("Subject: x", "", "half")
     client.transport.end_output()
     await trio.sleep(5)
-    world.assert_nothing_leaks()
+    await world.assert_nothing_leaks()
     assert not world.spool.messages
 
 

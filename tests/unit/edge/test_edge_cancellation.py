@@ -61,7 +61,7 @@ async def test_cancelled_anywhere_nothing_leaks_and_what_was_committed_was_ackno
             finally:
                 with trio.CancelScope(shield=True):
                     theirs.abort()
-                    world.assert_nothing_leaks()
+                    await world.assert_nothing_leaks()
                     (ended,) = world.told(SessionEnded)
                     assert len(world.told(MessageAccepted)) == len(world.spool.messages)
                     assert ended.accepted == len(world.spool.messages)

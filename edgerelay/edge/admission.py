@@ -1,0 +1,61 @@
+"""Who may talk to us: the PROXY header is read, then the limits are asked, then the greeting."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from edgerelay.edge.client import Client
+from edgerelay.edge.limits import Admission, ClientLimits
+from edgerelay.edge.proxy import ProxyError, parse_proxy_header, still_needed
+from edgerelay.edge.settings import ListenerSettings, ListenerTls
+from edgerelay.net.transport import Transport
+
+#: Seconds for a proxy to say whom it speaks for: it writes that first, at once.
+PROXY_TIMEOUT: Final = 5.0
+#: Octets of TLVs and of what the client has said already.
+_AT_ONCE: Final = 4096
+
+
+async def identify(transport: Transport, listener: ListenerSettings) -> tuple[Client, bytes]:
+    """Return the client, and what it has said already.
+
+    Raises `ProxyError` if the peer must send a PROXY header but does not, `TransportError`
+    if it goes away or takes more than `PROXY_TIMEOUT`.
+    """
+    client = Client.from_peer(transport.peer)
+    proxies = listener.proxy_protocol_from
+    if not proxies or not client.is_in(proxies):
+        return client, b""
+    transport.deadline = trio.current_time() + PROXY_TIMEOUT
+    # Not an octet past the header where the rest belongs to a handshake.
+    exact = listener.tls is ListenerTls.IMPLICIT
+    data = b""
+    while needed := still_needed(data):
+        more = await transport.receive(needed if exact else _AT_ONCE)
+        if not more:
+            raise ProxyError("ended")
+        data += more
+    header = parse_proxy_header(data)
+    behind = Client.behind_proxy(*header.client) if header.client else client.unnamed()
+    return behind, data[header.length :]
+
+
+class Place:
+    """A client's place among its connections; free again once it is `left`."""
+
+    __slots__ = ("_key", "_limits", "admission")
+
+    def __init__(self, limits: ClientLimits, client: Client) -> None:
+        self._limits = limits
+        self._key = client.key
+        self.admission = Admission.ADMITTED
+        if self._key is not None:
+            self.admission = limits.admit(self._key, trio.current_time())
+
+    def leave(self) -> None:
+        """Idempotent; nothing for a client that was not admitted."""
+        if self._key is not None and self.admission is Admission.ADMITTED:
+            self._limits.release(self._key)
+        self._key = None

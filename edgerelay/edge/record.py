@@ -1,0 +1,97 @@
+"""What a session did, as the events that tell it: one at its end, one for each decision."""
+
+from __future__ import annotations
+
+import trio
+
+from edgerelay.edge.client import Client
+from edgerelay.edge.transaction import Committed, MailTransaction
+from edgerelay.mail.reply import Reply
+from edgerelay.observe.escape import escape
+from edgerelay.observe.events import (
+    MessageAccepted,
+    Observer,
+    RecipientRefused,
+    SessionEnded,
+    Trouble,
+)
+
+
+class Record:
+    """Of one session. ``token`` is its name, ``listener`` that of where it began."""
+
+    __slots__ = (
+        "_observer",
+        "accepted",
+        "client",
+        "errors",
+        "helo",
+        "listener",
+        "octets",
+        "refused",
+        "started",
+        "token",
+    )
+
+    def __init__(self, observer: Observer, token: str, listener: str, client: Client) -> None:
+        self._observer = observer
+        self.token = token
+        self.listener = listener
+        self.client = client
+        self.helo = ""  #: as claimed, escaped
+        self.started = trio.current_time()
+        self.accepted = 0  #: messages
+        self.refused = 0  #: recipients and messages
+        self.errors = 0  #: that spend the session's budget
+        self.octets = 0  #: received
+
+    def accept(self, message: Committed, transaction: MailTransaction) -> None:
+        self.accepted += 1
+        self._observer(
+            MessageAccepted(
+                queue_id=message.queue_id,
+                session=self.token,
+                client=self.client.endpoint,
+                helo=self.helo,
+                reverse_path=escape(str(transaction.envelope.reverse_path)),
+                recipients=transaction.recipients,
+                size=message.size,
+                duration=trio.current_time() - transaction.started,
+            )
+        )
+
+    def refuse(self, command: str, reply: Reply, reverse_path: object, to: object = "") -> None:
+        """``command`` is "mail", "rcpt" or "data"."""
+        self.refused += 1
+        self._observer(
+            RecipientRefused(
+                session=self.token,
+                client=self.client.endpoint,
+                helo=self.helo,
+                command=command,
+                reverse_path=escape(str(reverse_path)),
+                forward_path=escape(str(to)),
+                reply=str(reply),
+            )
+        )
+
+    def fail(self, error: Exception) -> None:
+        detail = escape(f"session {self.token}: {type(error).__name__}: {error}", 500)
+        self._observer(Trouble(where="edge", what="session failed", detail=detail))
+
+    def end(self, how: str, tls: str) -> None:
+        self._observer(
+            SessionEnded(
+                session=self.token,
+                client=self.client.endpoint,
+                listener=self.listener,
+                helo=self.helo,
+                tls=tls,
+                accepted=self.accepted,
+                refused=self.refused,
+                errors=self.errors,
+                octets=self.octets,
+                duration=trio.current_time() - self.started,
+                end=how,
+            )
+        )
