@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ def send(port: int, message: EmailMessage, to: str) -> str:
         client.ehlo("sender.test")
         answers = [client.mail("alice@sender.test"), client.rcpt(to)]
         if answers[-1][0] == 250:
-            answers.append(client.data(message.as_bytes()))
+            answers.append(client.data(message.as_bytes(policy=SMTP)))
         code, text = answers[-1]
         return f"{code} {text.decode(errors='replace')}"
 
@@ -232,17 +233,17 @@ def down_and_up(relay: Relay, port: int, hop: NextHop) -> list[Row]:
     """The next hop of other.test is not there when the mail comes."""
     message = mail("eve@other.test", "Patience")
     reply = send(port, message, "eve@other.test")
-    failed = relay.wait("delivery", outcome="deferred")
-    why = failed["recipients"][0][1] if failed["recipients"] else "no reply"
+    queue_id = reply.rpartition(" ")[2]
+    down_event = relay.wait("lane_down")
     down = Row(
         "next hop down: mail for eve@other.test",
         "250, and it waits",
-        f"{reply}\nattempt {failed['attempt']}: {why}",
+        f"{reply}\n{down_event['reason']}; again in {down_event['retry_in']:.0f} s",
         reply.startswith("250") and not hop.taken,
     )
     with hop.up():
         came = wait_until(lambda: hop.taken)
-        done = relay.wait("delivery", outcome="delivered", queue_id=failed["queue_id"])
+        done = relay.wait("delivery", outcome="delivered", queue_id=queue_id)
     up = Row("next hop up again", "the mail arrives, once")
     up.good = came and len(hop.taken) == 1 and b"Patience, said Alice." in hop.taken[0]
     up.seen = f"{done['recipients'][0][1]}\n{done['queue_id']} after {done['delay']:.1f} s"
