@@ -119,19 +119,29 @@ def list_(limit: int, as_json: bool, **filters: Any) -> None:
 def _row(entry: QueueEntry, now: float) -> list[str]:
     more = entry.recipient_count - 1
     first = entry.recipients[0] if entry.recipients else None
-    held = entry.status == Status.HELD.value
+    next_, said = _prospects(entry, now)
     return [
         entry.queue_id,
         octets_text(entry.size),
         seconds_text(now - entry.arrived),
         entry.status,
         str(entry.attempts),
-        "" if held else seconds_text(entry.due - now) if entry.due > now else "now",
+        next_,
         entry.reverse_path,
         (first.forward_path if first else "") + (f" +{more:,}" if more > 0 else ""),
         entry.lane,
-        entry.reason if held else first.last_reply if first else "",
+        said,
     ]
+
+
+def _prospects(entry: QueueEntry, now: float) -> tuple[str, str]:
+    """When it is tried next, and what was said last or what it waits for."""
+    if entry.status == Status.HELD.value:
+        return "", entry.reason
+    said = entry.recipients[0].last_reply if entry.recipients else ""
+    if entry.lane_paused_until > max(now, entry.due):
+        return seconds_text(entry.lane_paused_until - now), said or "the lane is paused"
+    return (seconds_text(entry.due - now) if entry.due > now else "now"), said
 
 
 @queue.command()
@@ -172,8 +182,9 @@ def _standing(entry: QueueEntry, now: float) -> str:
     tried = f"tried {plural(entry.attempts, 'time', 'times')}"
     if entry.status == Status.HELD.value:
         return f"held ({entry.reason}), {tried}"
-    next_try = f"in {seconds_text(entry.due - now)}" if entry.due > now else "now"
-    return f"queued, {tried}, next {next_try}"
+    next_, _ = _prospects(entry, now)
+    paused = ", the lane is paused" if entry.lane_paused_until > now else ""
+    return f"queued, {tried}, next {next_ if next_ == 'now' else 'in ' + next_}{paused}"
 
 
 def _action(name: Action, help_: str, *, destructive: bool, has_reason: bool = False) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -104,7 +105,8 @@ async def _greeting(hop: NextHop) -> str:
             if not data:
                 break
             line += data
-        await stream.send_all(b"QUIT\r\n")
+        with suppress(trio.BrokenResourceError):  # it may have hung up already
+            await stream.send_all(b"QUIT\r\n")
     finally:
         await trio.aclose_forcefully(stream)
     return line.partition(b"\n")[0].rstrip(b"\r").decode("utf-8", "backslashreplace")

@@ -74,6 +74,7 @@ class QueueEntry(msgspec.Struct, kw_only=True, frozen=True):
     reason: str  # why it is held
     arrived: float
     due: float
+    lane_paused_until: float  # 0: it is not paused
     attempts: int
     size: int
     reverse_path: str  # "<user@example.com>", "<>"

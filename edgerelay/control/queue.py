@@ -6,7 +6,7 @@ gives `OfflineOperator` in place of the relay.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -76,7 +76,8 @@ async def answer_queue(
 async def _list(request: QueueList, spool: Spool) -> Response:
     limit = max(0, min(request.limit, MAX_ENTRIES))
     found = await spool.find(request.filter, limit + 1)
-    entries = tuple(entry_of(delivery, LISTED_RECIPIENTS) for delivery in found[:limit])
+    pauses = await spool.lane_pauses()
+    entries = tuple(entry_of(delivery, pauses, LISTED_RECIPIENTS) for delivery in found[:limit])
     return QueueListing(entries=entries, cut=len(found) > limit)
 
 
@@ -85,7 +86,8 @@ async def _show(request: QueueShow, spool: Spool) -> Response:
     if not found:
         return QueueMessage(entries=())
     header, cut = await _header(found[0].message, spool)
-    entries = tuple(entry_of(delivery, None) for delivery in found)
+    pauses = await spool.lane_pauses()
+    entries = tuple(entry_of(delivery, pauses, None) for delivery in found)
     return QueueMessage(entries=entries, header=header, header_cut=cut)
 
 
@@ -159,9 +161,13 @@ async def _act_on_all(what: Filter, spool: Spool, apply: Apply) -> int:
             limit *= 2
 
 
-def entry_of(delivery: PendingDelivery, recipients: int | None) -> QueueEntry:
+Pauses = Mapping[str, tuple[float, int]]
+
+
+def entry_of(delivery: PendingDelivery, pauses: Pauses, recipients: int | None) -> QueueEntry:
     """Write one delivery down, escaped; None: all of its recipients."""
     message = delivery.message
+    paused_until, _ = pauses.get(delivery.lane, (0.0, 0))
     return QueueEntry(
         queue_id=message.queue_id,
         lane=escape(delivery.lane, 300),
@@ -169,6 +175,7 @@ def entry_of(delivery: PendingDelivery, recipients: int | None) -> QueueEntry:
         reason=escape(delivery.reason, 300),
         arrived=message.arrived,
         due=delivery.due,
+        lane_paused_until=paused_until,
         attempts=delivery.attempts,
         size=message.size,
         reverse_path=escape(str(message.envelope.reverse_path)),

@@ -1,6 +1,20 @@
 """Durability: a message that was committed here survives kill -9, power loss and a full disk."""
 
+from typing import TYPE_CHECKING, Any
+
 from edgerelay.spool.api import SpoolLocked, SpoolTooNew
-from edgerelay.spool.sqlite import SqliteSpool, open_memory_spool, open_spool
+
+if TYPE_CHECKING:
+    from edgerelay.spool.sqlite import SqliteSpool, open_memory_spool, open_spool
 
 __all__ = ["SpoolLocked", "SpoolTooNew", "SqliteSpool", "open_memory_spool", "open_spool"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the implementation when it is asked for: who names only `spool.api`'s types, as
+    the command line does, starts without Trio and SQLite."""
+    if name in __all__:
+        from edgerelay.spool import sqlite
+
+        return getattr(sqlite, name)
+    raise AttributeError(name)

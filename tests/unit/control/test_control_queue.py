@@ -189,6 +189,15 @@ async def test_a_reverse_path_is_escaped(spool: SqliteSpool) -> None:
     await put(spool)
     (delivery,) = await spool.find(Filter(), 2)
     evil = replace(delivery, lane="mx:\x1b[2J", reason="a\nb")
-    entry = queue.entry_of(evil, None)
+    entry = queue.entry_of(evil, {}, None)
     assert (entry.lane, entry.reason) == (r"mx:\x1b[2J", r"a\nb")
     assert isinstance(delivery.message.envelope.reverse_path, ReversePath)
+
+
+async def test_an_entry_tells_how_long_its_lane_is_paused(spool: SqliteSpool) -> None:
+    queue_id = await put(spool)
+    (delivery,) = await spool.find(Filter(), 2)
+    await spool.lane_pause(delivery.lane, NOW + 900, 3)
+    shown = await ask(spool, QueueShow(queue_id=queue_id))
+    assert isinstance(shown, QueueMessage)
+    assert shown.entries[0].lane_paused_until == NOW + 900

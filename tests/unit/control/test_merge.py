@@ -26,6 +26,7 @@ def entry(queue_id: str, arrived: float) -> QueueEntry:
         reason="",
         arrived=arrived,
         due=arrived,
+        lane_paused_until=0.0,
         attempts=0,
         size=1,
         reverse_path="<>",
