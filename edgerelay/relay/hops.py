@@ -37,6 +37,9 @@ class HopMemory:
         self._finder = finder
         self._lanes: OrderedDict[str, Hops] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._lanes)
+
     def of(self, spec: LaneSpec) -> Hops:
         hops = self._lanes.get(spec.name)
         if hops is None:

@@ -1,4 +1,4 @@
-"""A relay as a whole: what is committed is delivered, deferred, reported or held."""
+"""A relay as a whole: restarts, its end, and what an operator asks of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import trio
 from trio.testing import MockClock
 
 from edgerelay.observe.events import Delivery
+from edgerelay.spool.api import Filter, Status
+from edgerelay.testing.scripted_peer import HANG, Late
+from tests.unit.relay.conftest import hop
 
 if TYPE_CHECKING:
     from tests.unit.relay.conftest import MakeWorld
@@ -32,3 +35,193 @@ async def test_a_message_is_delivered_and_forgotten(
         assert event.outcome == "delivered"
         assert event.next_hop == "10.0.0.1:25"
         assert event.recipients == [("<user@example.org>", "250 2.0.0 taken")]
+
+
+async def test_what_was_committed_before_the_start_is_delivered(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world() as world:
+        peer = world.peer()
+        for _ in range(3):
+            await world.submit()
+        async with world.run_relay():
+            await trio.sleep(1)
+        assert len(peer.messages) == 3
+        assert await world.queue() == []
+
+
+async def test_a_retry_survives_a_restart(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(retry=(300.0,)) as world:
+        peer = world.peer(replies={"RCPT": ["450 4.2.1 later", "250 ok"]})
+        async with world.run_relay():
+            await world.submit()
+            await trio.sleep(100)
+        async with world.run_relay():
+            await trio.sleep(190)
+            assert peer.messages == []
+            await trio.sleep(20)
+        assert len(peer.messages) == 1
+
+
+async def test_the_end_waits_for_the_answer_to_a_final_dot(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world() as world:
+        peer = world.peer(replies={"dot": Late(20, "250 2.0.0 taken")})
+        async with world.run_relay():
+            await world.submit()
+            await trio.sleep(5)
+            started = trio.current_time()
+        assert trio.current_time() - started == 15
+        assert await world.queue() == []
+        assert [event.outcome for event in world.seen(Delivery)] == ["delivered"]
+    assert len(peer.messages) == 1
+
+
+async def test_the_end_waits_thirty_seconds_and_no_longer(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world() as world:
+        world.peer(replies={"dot": HANG})
+        async with world.run_relay():
+            await world.submit()
+            await trio.sleep(5)
+            started = trio.current_time()
+        assert trio.current_time() - started == 30
+        (left,) = await world.queue()
+        assert left.attempts == 0
+
+
+async def test_the_end_does_not_wait_before_the_final_dot(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    for command in ("greeting", "EHLO", "MAIL", "RCPT", "DATA"):
+        async with make_world() as world:
+            world.peer(replies={command: HANG})
+            async with world.run_relay():
+                await world.submit()
+                await trio.sleep(5)
+                started = trio.current_time()
+            assert trio.current_time() == started
+            assert len(await world.queue()) == 1
+
+
+async def test_hold_and_release(make_world: MakeWorld, autojump_clock: MockClock) -> None:
+    async with make_world() as world:
+        peer = world.peer(replies={"RCPT": "450 4.2.1 later"})
+        async with world.run_relay() as relay:
+            await world.submit()
+            await trio.sleep(1)
+            assert await relay.hold(await world.queue(), "asked to") == 1
+            await trio.sleep(10_000)
+            (held,) = await world.queue()
+            assert (held.status, held.reason, held.attempts) == (Status.HELD, "asked to", 1)
+            peer.replies.clear()
+            assert await relay.release([held]) == 1
+            await trio.sleep(1)
+            assert len(peer.messages) == 1
+
+
+async def test_flush_tries_at_once(make_world: MakeWorld, autojump_clock: MockClock) -> None:
+    async with make_world(retry=(3600.0,)) as world:
+        peer = world.peer(replies={"RCPT": ["450 4.2.1 later", "250 ok"]})
+        async with world.run_relay() as relay:
+            await world.submit()
+            await trio.sleep(1)
+            assert await relay.flush(await world.queue()) == 1
+            await trio.sleep(1)
+        assert len(peer.messages) == 1
+
+
+async def test_flush_ends_the_pause_of_a_lane(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(retry=(3600.0,)) as world:
+        async with world.run_relay() as relay:
+            for _ in range(3):
+                await world.submit()
+            await trio.sleep(10)
+            peer = world.peer()
+            (first, *_) = await world.queue()
+            assert await relay.flush([first]) == 1
+            await trio.sleep(1)
+        assert len(peer.messages) == 3
+
+
+async def test_delete(make_world: MakeWorld, autojump_clock: MockClock) -> None:
+    async with make_world() as world:
+        peer = world.peer(replies={"RCPT": "450 4.2.1 later"})
+        async with world.run_relay() as relay:
+            for _ in range(3):
+                await world.submit()
+            await trio.sleep(1)
+            first, *_ = await world.queue()
+            assert await relay.delete([first]) == 1
+            peer.replies.clear()
+            await trio.sleep(100)
+        assert len(peer.messages) == 2
+
+
+async def test_what_is_being_tried_is_left_alone(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world() as world:
+        peer = world.peer(replies={"dot": Late(60, "250 ok")})
+        async with world.run_relay() as relay:
+            await world.submit()
+            await trio.sleep(1)
+            trying = await world.queue()
+            assert await relay.delete(trying) == 0
+            assert await relay.hold(trying, "no") == 0
+            assert await relay.flush(trying) == 0
+            await trio.sleep(100)
+        assert len(peer.messages) == 1
+
+
+async def test_what_waits_in_memory_can_be_held(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(concurrency_per_destination=1) as world:
+        peer = world.peer(replies={"dot": Late(10, "250 ok")})
+        async with world.run_relay() as relay:
+            for _ in range(3):
+                await world.submit()
+            await trio.sleep(1)
+            assert await relay.hold(await world.queue(), "all but one") == 2
+            await trio.sleep(100)
+            assert len(peer.messages) == 1
+            held = await world.spool.find(Filter(status=Status.HELD), 10)
+            assert await relay.release(held) == 2
+            await trio.sleep(100)
+        assert len(peer.messages) == 3
+
+
+async def test_suspects_are_tried_a_few_at_a_time(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(hop()) as world:
+        for _ in range(10):
+            await world.submit()
+        peer = world.peer(replies={"dot": Late(10, "250 ok")})
+        due = world.spool.due
+        marked: list[int] = []
+        mark = world.spool.mark_attempt
+
+        async def suspects(lane: str, now: float, limit: int) -> list[object]:
+            from dataclasses import replace
+
+            return [replace(one, on_probation=True) for one in await due(lane, now, limit)]
+
+        async def marking(key: int) -> None:
+            marked.append(key)
+            await mark(key)
+
+        world.spool.due = suspects  # type: ignore[method-assign,assignment]  # as after a crash
+        world.spool.mark_attempt = marking  # type: ignore[method-assign]  # to see the order
+        async with world.run_relay():
+            await trio.sleep(5)
+            assert (peer.open, len(marked)) == (3, 3)
+            await trio.sleep(60)
+        assert len(peer.messages) == len(marked) == 10

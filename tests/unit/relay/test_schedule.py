@@ -137,16 +137,3 @@ def test_a_report_that_fails_is_never_reported() -> None:
     follow = SCHEDULE.follow_up(delivery("a", about="Q0"), Attempt((NEVER,)), NOW, age=0)
     assert isinstance(follow.change, Hold)
     assert follow.reports_nothing
-
-
-@pytest.mark.parametrize(
-    ("replies", "word"),
-    [
-        ((TAKEN, TAKEN), "delivered"),
-        ((LATER,), "deferred"),
-        ((NEVER, NEVER), "failed"),
-        ((TAKEN, NEVER), "mixed"),
-    ],
-)
-def test_an_attempt_has_one_word(replies: tuple[Reply, ...], word: str) -> None:
-    assert Attempt(replies).outcome == word
