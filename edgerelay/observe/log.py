@@ -11,13 +11,12 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Protocol
 
 from edgerelay.observe.events import Dropped, Event
 from edgerelay.observe.lines import json_line, pretty_line
-from edgerelay.runtime import Clock
 
 #: Events that may wait: at a thousand messages a second, three seconds of a stuck terminal.
 CAPACITY: Final = 10_000
@@ -49,7 +48,7 @@ class LogWriter:
         self,
         stream: Stream,
         *,
-        clock: Clock,
+        clock: Callable[[], float],
         pretty: bool | None = None,
         worker: int | None = None,
         capacity: int = CAPACITY,
