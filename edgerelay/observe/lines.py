@@ -93,7 +93,9 @@ def _value(value: Any) -> str:
             return "[" + ", ".join(map(_value, value)) + "]"
         case str():
             text = escape(value)
-            return f'"{text}"' if " " in text or '"' in text else text
+            if " " not in text and '"' not in text:
+                return text
+            return '"' + text.replace('"', '\\"') + '"'
         case _:
             return escape(str(value))
 

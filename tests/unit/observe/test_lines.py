@@ -55,7 +55,7 @@ def test_a_list_of_pairs_is_readable() -> None:
         delay=0.25,
     )
     line = pretty_line(0, delivery, None).decode()
-    assert 'recipients=[[<a@b>, "550 5.1.1 "no""]] attempt=1 delay=0.250\n' in line
+    assert 'recipients=[[<a@b>, "550 5.1.1 \\"no\\""]] attempt=1 delay=0.250\n' in line
 
 
 HARMFUL = "\x00\x07\n\r\x1b\x7f\x85\x9b\u200b\u2028\u202e\u2066\ufeff"
