@@ -24,6 +24,7 @@ from edgerelay.control.messages import (
     Heartbeat,
     Message,
     OthersCounts,
+    QueueAct,
     Request,
     Response,
     WorkerReady,
@@ -34,8 +35,9 @@ from edgerelay.supervisor.backoff import Backoff
 #: A worker that said nothing for so many seconds is ended. Only silence is proof: a busy
 #: loop still beats once a second.
 SILENCE: Final = 30.0
-#: Seconds a question of an operator may take in one worker.
-ANSWER_WITHIN: Final = 10.0
+#: Seconds a question of an operator may take in one worker: to look, and to change much.
+LOOK_WITHIN: Final = 10.0
+ACT_WITHIN: Final = 50.0
 #: Exit status of a worker that refuses to start for good (a spool newer than the program).
 REFUSED_TO_START: Final = 2
 
@@ -171,6 +173,7 @@ class Worker:
     async def ask(self, request: Request) -> Response:
         """Return the worker's answer, or a `Failure` if there is none in time."""
         id_, answered = next(self._ids), trio.Event()
+        within = ACT_WITHIN if isinstance(request, QueueAct) else LOOK_WITHIN
         box: list[Response] = []
 
         def take(response: Response) -> None:
@@ -179,7 +182,7 @@ class Worker:
 
         self._waiting[id_] = take
         try:
-            with trio.move_on_after(ANSWER_WITHIN):
+            with trio.move_on_after(within):
                 if self._channel is not None:
                     await self._tell(Ask(id=id_, request=request))
                     await answered.wait()
