@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 Address = IPv4Address | IPv6Address
 
 
+@lru_cache(maxsize=4096)  # the same few hundred clients come all day
 def canonical(text: str) -> Address:
     """Parse an address literal; an IPv4-mapped IPv6 address becomes the IPv4 one.
 
