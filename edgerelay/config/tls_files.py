@@ -32,7 +32,7 @@ def read_tls_files(
     """Return both files' octets; what is wrong with them is added to ``problems``."""
     chain = _read(certificate, ("tls", "certificate"), problems)
     key = _read(private_key, ("tls", "private_key"), problems)
-    if key is not None and private_key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if key is not None and private_key.stat().st_mode & stat.S_IRWXO:
         mode = stat.S_IMODE(private_key.stat().st_mode)
         text = f"{private_key} is open to others (mode {mode:04o}): chmod 600"
         problems.append(Problem(("tls", "private_key"), text))
