@@ -149,6 +149,8 @@ class Committer:
     def retry(self) -> None:
         """Try again what could not be written."""
         late, self._late = self._late, []
+        for work in late:
+            work.error = None
         self._waiting[:0] = late
         self._wake()
 
@@ -243,7 +245,7 @@ class Committer:
                 self._space.own(writer.free_octets)
             except BrokenDatabase as error:
                 _fail(batch, str(error))
-                self._doubt(batch)
+                batch = self._doubt(batch)
                 self._note_disk_error(str(error))
                 await self._open_again()
         self._is_writing = False
@@ -288,7 +290,6 @@ class Committer:
 
     def _put_off(self, work: Work, error: SpoolError) -> None:
         """Outcomes that nobody waits for were not written: later, or held if never."""
-        work.error = None
         if not work.is_bad:
             self._late.append(work)
             return
@@ -310,8 +311,11 @@ class Committer:
             self._observer(Trouble(where="spool", what="disk error", detail=reason))
         self._last_error = now
 
-    def _doubt(self, batch: Sequence[Work]) -> None:
-        """The disk failed in the middle: recovery finds out which rows are there."""
+    def _doubt(self, batch: Sequence[Work]) -> list[Work]:
+        """The disk failed in the middle: recovery finds out which rows are there.
+
+        Returns those who wait to be told; the others will be tried again.
+        """
         for work in batch:
             if work.is_mail:  # its client will hear 451: none of it may be left
                 for insertion in work.insertions:
@@ -319,6 +323,9 @@ class Committer:
             if work.task is not None:
                 for insertion in work.insertions:
                     insertion.content.let_go()  # the sweep decides about its file
+            elif not work.is_bad:
+                self._late.append(work)
+        return [work for work in batch if work.task is not None or work.is_bad]
 
     async def _open_again(self) -> Writer | None:
         """Recover, keeping what nobody was told of out of it. None if the disk refuses."""

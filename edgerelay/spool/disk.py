@@ -47,13 +47,14 @@ class Disk(Protocol):
         """Octets of SQLite's write-ahead log."""
 
     @property
-    def has_ballast(self) -> bool: ...
+    def ballast(self) -> int:
+        """Octets that are reserved at the moment."""
 
     def give_ballast(self) -> None:
         """Return the reserved room to the file system: deletes need it."""
 
-    def take_ballast(self) -> None:
-        """Reserve it again. Does nothing if it is reserved."""
+    def take_ballast(self, octets: int) -> None:
+        """Reserve room, unless some is reserved already."""
 
 
 class _File:
@@ -75,13 +76,12 @@ class _File:
 class DirectoryDisk:
     """The real one: ``directory``/content/ and ``directory``/ballast."""
 
-    def __init__(self, directory: Path, ballast: int) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._contents = directory / "content"
         self._contents.mkdir(mode=0o700, exist_ok=True)
         self._ballast = directory / "ballast"
-        self._ballast_size = ballast
-        self.has_ballast = self._ballast.exists()
+        self.ballast = self._ballast.stat().st_size if self._ballast.exists() else 0
 
     def create(self, name: str) -> ContentFile:
         return _File(self._contents / name)
@@ -119,15 +119,15 @@ class DirectoryDisk:
 
     def give_ballast(self) -> None:
         self._ballast.unlink(missing_ok=True)
-        self.has_ballast = False
+        self.ballast = 0
 
-    def take_ballast(self) -> None:
-        if self.has_ballast or not self._ballast_size:
+    def take_ballast(self, octets: int) -> None:
+        if self.ballast or octets <= 0:
             return
         descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, self._ballast_size)
-            self.has_ballast = True
+            os.posix_fallocate(descriptor, 0, octets)
+            self.ballast = octets
         except OSError:
             self._ballast.unlink(missing_ok=True)
             raise
@@ -157,7 +157,7 @@ class MemoryDisk:
     def __init__(self, room: int = 1 << 40) -> None:
         self.room = room
         self.wal = 0
-        self.has_ballast = False
+        self.ballast = 0
         self.files: dict[str, bytearray] = {}
 
     def spend(self, octets: int) -> None:
@@ -189,7 +189,10 @@ class MemoryDisk:
         return self.wal
 
     def give_ballast(self) -> None:
-        self.has_ballast = False
+        self.room += self.ballast
+        self.ballast = 0
 
-    def take_ballast(self) -> None:
-        self.has_ballast = True
+    def take_ballast(self, octets: int) -> None:
+        if not self.ballast and octets > 0:
+            self.spend(octets)
+            self.ballast = octets

@@ -50,16 +50,17 @@ class HouseKeeper:
 
     @property
     def _lacks_ballast(self) -> bool:
-        return bool(self._ballast) and not self._disk.has_ballast
+        return bool(self._ballast) and not self._disk.ballast
 
     def tidy(self) -> None:
         """Never waits; the database's part is done between transactions."""
         self._check_log()
         if self._committer.has_late_works:
             self._committer.retry()
-        if self._lacks_ballast and self._space.free >= self._space.min_free + 2 * self._ballast:
+        if self._lacks_ballast and not self._space.is_full:
             with suppress(OSError):
-                self._disk.take_ballast()
+                surplus = self._space.free - self._space.min_free
+                self._disk.take_ballast(min(self._ballast, surplus // 4))
             self._space.ask_again()
         if self._committer.is_idle:
             self._committer.chore(self._return_pages)

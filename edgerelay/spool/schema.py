@@ -16,6 +16,8 @@ FORMAT: Final = 1  #: `PRAGMA user_version`
 APPLICATION: Final = 0x45525350  #: `PRAGMA application_id`: "ERSP"
 PAGE_SIZE: Final = 16384  #: octets; 100 KiB messages cost half of what they cost with 4096
 
+LOG_PAGES: Final = 1000  #: of the log before it is checkpointed: 16 MiB, SQLite's own default
+
 #: Statuses as numbers; an index may name them only literally.
 QUEUED: Final = 0
 HELD: Final = 1
@@ -102,13 +104,22 @@ def connect(
     )
 
 
-def prepare(connection: sqlite3.Connection) -> None:
+def log_pages(ballast: int) -> int:
+    """How long the log may grow: what it holds must fit beside it when it is checkpointed.
+
+    On a full disk the ballast is that room, so the log is kept to half of it.
+    """
+    return min(LOG_PAGES, max(16, ballast // 2 // PAGE_SIZE)) if ballast else LOG_PAGES
+
+
+def prepare(connection: sqlite3.Connection, log_pages: int = LOG_PAGES) -> None:
     """Set what a connection does not remember, for one that writes or reads a shard."""
     # Text comes as it lies there: a record that is not UTF-8 must not stop the rows beside it.
     connection.text_factory = bytes
     connection.execute("PRAGMA synchronous=FULL")
     # Debian builds SQLite to overwrite what is deleted: every message's pages once more.
     connection.execute("PRAGMA secure_delete=OFF")
+    connection.execute(f"PRAGMA wal_autocheckpoint={log_pages:d}")
     connection.execute("PRAGMA journal_size_limit=67108864")
 
 

@@ -19,7 +19,7 @@ from edgerelay.spool.disk import Disk
 from edgerelay.spool.queue_ids import QueueIds
 from edgerelay.spool.reader import Reader
 from edgerelay.spool.recovery import Recovered, SetAside, recover
-from edgerelay.spool.schema import Connect, database_file, open_or_create, prepare
+from edgerelay.spool.schema import Connect, database_file, log_pages, open_or_create, prepare
 from edgerelay.spool.writer import Writer
 
 
@@ -40,7 +40,13 @@ class Shard:
     """``directory`` None is a database in memory, which cannot be opened again."""
 
     def __init__(
-        self, directory: Path | None, disk: Disk, clock: Clock, connect: Connect, tag: int
+        self,
+        directory: Path | None,
+        disk: Disk,
+        clock: Clock,
+        connect: Connect,
+        tag: int,
+        ballast: int,
     ) -> None:
         self.disk = disk
         self.writer: Writer | None = None  #: None: the database is not to be had
@@ -49,6 +55,7 @@ class Shard:
         self._clock = clock
         self._connect = connect
         self._tag = tag
+        self._ballast = ballast
         self._connections: list[sqlite3.Connection] = []
         self._ids: QueueIds | None = None
 
@@ -60,7 +67,7 @@ class Shard:
     def open(self) -> Recovered:
         """Recover and own it. Raises `SpoolError`."""
         with suppress(OSError):
-            self.disk.take_ballast()
+            self.disk.take_ballast(min(self._ballast, self.disk.free() // 4))
         try:
             recovered = self._open()
         except sqlite3.OperationalError as error:
@@ -78,9 +85,9 @@ class Shard:
 
     def reopen(self, live: Collection[str], purge: Collection[int]) -> list[SetAside]:
         """After a disk error: close everything, recover. Raises `SpoolUnavailable`."""
+        self._disconnect()
         if self._directory is None:
             raise SpoolUnavailable("a database in memory is gone when it is closed")
-        self._disconnect()
         try:
             return self._open(again=True, live=live, purge=purge).set_aside
         except (sqlite3.Error, OSError) as error:
@@ -107,7 +114,7 @@ class Shard:
     ) -> Recovered:
         writing = self._connection()
         open_or_create(writing, self._tag)
-        prepare(writing)
+        prepare(writing, log_pages(self.disk.ballast))
         recovered = recover(writing, self.disk, self._clock(), again=again, live=live, purge=purge)
         if self._directory is None:
             reading = writing

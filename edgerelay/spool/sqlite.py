@@ -45,7 +45,8 @@ from edgerelay.spool.work import Insertion, Mark, Pause, Work
 
 T = TypeVar("T")
 
-BALLAST: Final = 4 * 1024 * 1024
+#: Octets reserved at most: the log of 16 MiB and a batch of as much must fit in there.
+BALLAST: Final = 32 * 1024 * 1024
 MEMORY_BUDGET: Final = 64 * 1024 * 1024
 
 
@@ -405,7 +406,14 @@ class open_spool:
         try:
             if self._directory is not None:
                 self._lock = take_lock(self._directory)
-            shard = Shard(self._directory, self._own_disk(), self._clock, self._connect, self._tag)
+            shard = Shard(
+                self._directory,
+                self._own_disk(),
+                self._clock,
+                self._connect,
+                self._tag,
+                self._ballast,
+            )
             return shard, shard.open()
         except BaseException as error:
             self._unlock()
@@ -418,7 +426,7 @@ class open_spool:
             return self._disk
         if self._directory is None:
             return MemoryDisk()
-        return DirectoryDisk(self._directory, self._ballast)
+        return DirectoryDisk(self._directory)
 
     def _close(self) -> None:
         self._shard.close()

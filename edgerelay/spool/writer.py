@@ -110,7 +110,7 @@ class Writer:
         """
         try:
             left: Sequence[Work] = _seal(batch)
-            relief = iter((self.checkpoint, self._disk.give_ballast))
+            relief = iter((self.checkpoint, self._spend_ballast))
             carefully = False
             while left:
                 try:
@@ -140,6 +140,11 @@ class Writer:
         """Move what the log holds into the database and empty the log, if nobody reads it."""
         with suppress(sqlite3.OperationalError):  # a full disk: the log stays as it is
             self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _spend_ballast(self) -> None:
+        """Without it the log cannot grow, nor can the database take in what the log holds."""
+        self._disk.give_ballast()
+        self.checkpoint()
 
     def vacuum(self, pages: int) -> None:
         """Return free pages to the file system, and with the log theirs too."""

@@ -71,9 +71,13 @@ async def new_message(
 ) -> NewMessage:
     """A message that is ready to be committed, its content fed as a session feeds it."""
     stream = spool.new_content()
-    for start in range(0, len(content), 65_536):
-        if stream.feed(content[start : start + 65_536]):
-            await stream.flush()
+    try:
+        for start in range(0, len(content), 65_536):
+            if stream.feed(content[start : start + 65_536]):
+                await stream.flush()
+    except SpoolError:
+        stream.discard()
+        raise
     return NewMessage(
         spool.allocate_id(),
         envelope,

@@ -108,15 +108,15 @@ class FaultyDisk:
         return self._disk.wal_size()
 
     @property
-    def has_ballast(self) -> bool:
-        return self._disk.has_ballast
+    def ballast(self) -> int:
+        return self._disk.ballast
 
     def give_ballast(self) -> None:
         self._disk.give_ballast()
 
-    def take_ballast(self) -> None:
+    def take_ballast(self, octets: int) -> None:
         self.check("ballast")
-        self._disk.take_ballast()
+        self._disk.take_ballast(octets)
 
 
 class _FaultyFile:
