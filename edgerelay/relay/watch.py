@@ -77,14 +77,16 @@ class Watch:
         schedule = self._schedule
         busy = await self._treat_all(schedule.expire, self._expire, unwarned=False)
         busy |= await self._treat_all(schedule.warn_after, self._warn, unwarned=True)
+        # What comes right after this look must not wait for longer than its own time.
+        latest = min(LATEST, schedule.expire, schedule.warn_after)
         if busy:
-            return LATEST / 6
+            return max(SOONEST, latest / 6)
         now = self._ages.now()
         oldest = await self._spool.oldest_arrival(unwarned=False)
         unwarned = await self._spool.oldest_arrival(unwarned=True)
-        next_expiry = LATEST if oldest is None else oldest + schedule.expire - now
-        next_warning = LATEST if unwarned is None else unwarned + schedule.warn_after - now
-        return min(LATEST, max(SOONEST, min(next_expiry, next_warning)))
+        next_expiry = latest if oldest is None else oldest + schedule.expire - now
+        next_warning = latest if unwarned is None else unwarned + schedule.warn_after - now
+        return max(SOONEST, min(latest, next_expiry, next_warning))
 
     async def _treat_all(
         self,

@@ -83,3 +83,14 @@ async def test_mail_in_lanes_of_no_route_expires_with_its_own_lane_gone(
         async with world.run_relay():
             await trio.sleep(2 * LIFE)
         assert len(await world.queue()) == 1
+
+
+async def test_short_times_are_kept(make_world: MakeWorld, autojump_clock: MockClock) -> None:
+    """A look at an empty queue must not make the next one late."""
+    async with make_world(expire=3.0, warn_after=2.0) as world:
+        async with world.run_relay():
+            await trio.sleep(100.5)
+            await world.submit(sender="alice@[10.0.0.7]")
+            world.peer("10.0.0.7")
+            await trio.sleep(6)
+        assert [event.kind for event in world.seen(Reported)] == ["delayed", "failed"]
