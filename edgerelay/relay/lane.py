@@ -92,7 +92,8 @@ class Lane:
         failures: int = 0,
     ) -> None:
         self.spec: Final = spec
-        self.last_failure = ""
+        self.last_failure = ""  #: why no hop can be reached, for the operator
+        self.last_reply = ""  #: the same for senders: a hop's words, or neutral ones of ours
         self._services = services
         self._nursery = nursery
         self._hops = services.hops.of(spec)
@@ -350,7 +351,7 @@ class Lane:
     async def _unreachable(self, worker: _Worker, delivery: PendingDelivery, none: NoHop) -> None:
         services = self._services
         self._queue.give_back(delivery.key)
-        self.last_failure = none.detail
+        self.last_failure, self.last_reply = none.detail, str(none.reply)
         if self._is_paused():
             self._queue.spill()
             return
@@ -368,7 +369,8 @@ class Lane:
     async def _answered(self) -> None:
         """A hop answered after all: everything that waits is due, oldest first."""
         services = self._services
-        self._failures, self._paused_until, self.last_failure = 0, 0.0, ""
+        self._failures, self._paused_until = 0, 0.0
+        self.last_failure = self.last_reply = ""
         # What was deferred because of the same outage is due with the rest; what is deferred
         # from now on is not, so nothing can go round in circles.
         self._horizon = services.clock() + 0.9 * services.schedule.shortest_wait

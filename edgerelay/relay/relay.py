@@ -199,9 +199,9 @@ class Relay:
         self._claims.release(delivery.key for delivery in deliveries)
         self._look_again({delivery.lane for delivery in deliveries})
 
-    def last_failure_of(self, lane: str) -> str:
+    def last_reply_of(self, lane: str) -> str:
         known = self._lanes.get(lane)
-        return known.last_failure if known else ""
+        return known.last_reply if known else ""
 
     # --- what an operator asks; each returns how many deliveries were changed --------------
 

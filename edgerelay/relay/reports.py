@@ -63,12 +63,12 @@ class Reporter:
         settled: Sequence[Settled],
         *,
         remote_mta: str = "",
-        last_failure: str = "",
+        last_reply: str = "",
         retry_until: float | None = None,
     ) -> BuiltReport | None:
         """Compose one report about these recipients; None if its receiver has no route.
 
-        ``last_failure`` stands in for recipients of whom nothing was ever said. Raises
+        ``last_reply`` stands in for recipients of whom nothing was ever said. Raises
         `SpoolError`.
         """
         to = message.envelope.reverse_path.mailbox
@@ -80,7 +80,7 @@ class Reporter:
         now = self._clock()
         queue_id = self._spool.allocate_id()
         reported = [
-            _reported(one, kind, now, remote_mta, last_failure, retry_until) for one in settled
+            _reported(one, kind, now, remote_mta, last_reply, retry_until) for one in settled
         ]
         composed = report(
             kind,
@@ -165,10 +165,10 @@ def _reported(
     kind: ReportKind,
     now: float,
     remote_mta: str,
-    last_failure: str,
+    last_reply: str,
     retry_until: float | None,
 ) -> ReportedRecipient:
-    said = settled.reply or last_failure or str(NO_CONNECTION)
+    said = settled.reply or last_reply or str(NO_CONNECTION)
     return ReportedRecipient(
         settled.recipient,
         status=_EXPIRED if settled.expired else status_of(said, kind),

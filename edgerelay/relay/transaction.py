@@ -185,7 +185,7 @@ class Transaction:
             elif _positive(reply, "RCPT"):
                 self._accepted.append(step)
             else:
-                self._replies[step] = reply
+                self._replies[step] = _too_many(reply) if self._accepted else reply
         elif step == _DATA:
             self._data_answered(reply)
 
@@ -266,6 +266,14 @@ def _positive(reply: Reply, command: str) -> bool:
     if 300 <= reply.code < 400:
         raise PeerProtocolError(f"answered {command} with {reply.code}")
     return reply.code < 300
+
+
+def _too_many(reply: Reply) -> Reply:
+    """RFC 5321 section 4.5.3.1.10: after others were accepted, a bare 552 means "too many
+    recipients" and is transient; one that names another reason means that."""
+    if reply.code == 552 and reply.enhanced in ("", "5.5.3"):
+        return Reply(452, "4.5.3", reply.text)
+    return reply
 
 
 def _transient(reply: Reply) -> Reply:

@@ -35,7 +35,8 @@ class Claimant(Protocol):
 
     def unclaim(self, deliveries: Sequence[PendingDelivery]) -> None: ...
 
-    def last_failure_of(self, lane: str) -> str: ...
+    def last_reply_of(self, lane: str) -> str:
+        """What senders may read of why a lane is down, or ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ class Watch:
             ReportKind.FAILED,
             delivery.message,
             follow.failed,
-            last_failure=self._claimant.last_failure_of(delivery.lane),
+            last_reply=self._claimant.last_reply_of(delivery.lane),
         )
         return _Step(follow.change, report)
 
@@ -148,7 +149,7 @@ class Watch:
             ReportKind.DELAYED,
             delivery.message,
             await self._reporter.may_warn(delivery),
-            last_failure=self._claimant.last_failure_of(delivery.lane),
+            last_reply=self._claimant.last_reply_of(delivery.lane),
             retry_until=delivery.message.arrived + self._schedule.expire,
         )
         change = Reschedule(

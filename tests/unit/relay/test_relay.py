@@ -224,3 +224,44 @@ async def test_suspects_are_tried_a_few_at_a_time(
             assert (peer.open, len(marked)) == (3, 3)
             await trio.sleep(60)
         assert len(peer.messages) == len(marked) == 10
+
+
+class _CancelAfter(trio.abc.Instrument):
+    """Cancels ``scope`` after so many steps of any task."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self.left = steps
+        self._scope = scope
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self._scope.cancel()
+
+
+async def test_an_end_at_any_moment_loses_and_repeats_nothing(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    """From the final dot on a delivery is shielded until its outcome is recorded."""
+    steps, was_cancelled = 1, True
+    while was_cancelled:
+        async with make_world(retry=(60.0,)) as world:
+            peer = world.peer(replies={"RCPT b@example.org": "550 5.1.1 nobody"})
+            for _ in range(3):
+                await world.submit("a@example.org", "b@example.org")
+            with trio.CancelScope() as scope:
+                trio.lowlevel.add_instrument(instrument := _CancelAfter(scope, steps))
+                try:
+                    async with world.run_relay():
+                        await trio.sleep(20)
+                finally:
+                    trio.lowlevel.remove_instrument(instrument)
+            was_cancelled = scope.cancelled_caught
+            async with world.run_relay():
+                await trio.sleep(90)
+            assert await world.queue() == [], steps
+        mails = [message.mail.partition(" SIZE")[0] for message in peer.messages]
+        assert mails.count("MAIL FROM:<alice@example.net>") == 3, steps
+        assert mails.count("MAIL FROM:<>") == 3, steps
+        steps += 11
+    assert steps > 100

@@ -95,6 +95,26 @@ async def test_each_recipient_has_its_own_outcome(
         assert peer.messages[0].rcpts == ("RCPT TO:<c@example.org>",)
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("552 too many", "452 4.5.3 too many"),
+        ("552 5.5.3 too many", "452 4.5.3 too many"),
+        ("552 5.2.2 mailbox full", "552 5.2.2 mailbox full"),
+    ],
+)
+async def test_too_many_recipients_is_transient(
+    make_world: MakeWorld, autojump_clock: MockClock, said: str, kept: str
+) -> None:
+    async with make_world() as world:
+        world.peer(replies={"RCPT c@example.org": said})
+        async with world.run_relay():
+            await world.submit(*TO, sender="")
+            await trio.sleep(1)
+        (attempt,) = world.seen(Delivery)
+        assert dict(attempt.recipients)["<c@example.org>"] == kept
+
+
 async def test_mail_refused_refuses_all(make_world: MakeWorld, autojump_clock: MockClock) -> None:
     async with make_world() as world:
         peer = world.peer(replies={"MAIL": "550 5.7.1 not you"})
