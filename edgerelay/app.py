@@ -240,8 +240,8 @@ async def _listen(
             match message:
                 case Ask():
                     services.start_soon(answer, message)
-                case OthersCounts(counts=counts):
-                    worker.limits.elsewhere(counts)
+                case OthersCounts(counts=counts, arrivals=arrivals):
+                    worker.limits.elsewhere(counts, arrivals, trio.current_time())
                 case Drain(within=within):
                     order.within = within
                     order.given.set()
@@ -256,10 +256,10 @@ async def _report(channel: Channel, limits: ClientLimits) -> Never:
     beat = trio.current_time()
     while True:
         await trio.sleep(REPORT_INTERVAL)
-        counts = limits.report()
-        if counts != told:
+        counts, arrivals = limits.report(), limits.arrivals()
+        if arrivals or counts != told:
             told = counts
-            await _say(channel, ClientCounts(counts=counts))
+            await _say(channel, ClientCounts(counts=counts, arrivals=arrivals))
         if trio.current_time() >= beat:
             beat += HEARTBEAT_INTERVAL
             await _say(channel, Heartbeat())

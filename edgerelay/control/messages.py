@@ -178,15 +178,17 @@ class Heartbeat(Tagged, frozen=True):
 
 
 class ClientCounts(Tagged, frozen=True):
-    """Connections per client in this worker (worker to supervisor)."""
+    """Connections per client in this worker, and those new since the last report."""
 
     counts: dict[str, int]
+    arrivals: dict[str, int] = {}
 
 
 class OthersCounts(Tagged, frozen=True):
-    """Connections per client in the other workers (supervisor to worker)."""
+    """Connections per client in the other workers, and those new since they were last told."""
 
     counts: dict[str, int]
+    arrivals: dict[str, int] = {}
 
 
 class Drain(Tagged, frozen=True):

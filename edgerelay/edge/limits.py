@@ -1,7 +1,7 @@
 """How many connections a client may hold, and how fast it may make new ones.
 
-A client is a /32 of IPv4 or a /64 of IPv6. Connections are counted for the whole machine:
-what other workers count is told to us. Rates are those of this process.
+A client is a /32 of IPv4 or a /64 of IPv6. Both limits are those of the whole machine: what
+other workers count is told to us, a fraction of a second late.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class ClientLimits:
         self._prune_above = _REMEMBERED
         self._cost = rate[1] / rate[0] if rate else 0.0
         self._burst = rate[1] if rate else 0.0
+        self._arrived: dict[str, int] = {}  # since they were last asked for
 
     def admit(self, key: str, now: float) -> Admission:
         """Count one more connection, or say why not; ``now`` is monotonic, in seconds."""
@@ -70,19 +71,32 @@ class ClientLimits:
         """Connections here per client, for the other workers. No zeros."""
         return dict(self._here)
 
-    def elsewhere(self, counts: Mapping[str, int]) -> None:
-        """Replace what is known of the other workers' connections."""
+    def arrivals(self) -> dict[str, int]:
+        """New connections here per client since the last call, where a rate is limited."""
+        arrived, self._arrived = self._arrived, {}
+        return arrived
+
+    def elsewhere(
+        self, counts: Mapping[str, int], arrivals: Mapping[str, int], now: float
+    ) -> None:
+        """Replace what is known of the other workers' connections; add what arrived there."""
         self._elsewhere = counts
+        for key, number in arrivals.items():
+            self._fill(key, max(now, self._empty_at.get(key, 0.0)) + number * self._cost, now)
 
     def _take(self, key: str, now: float) -> bool:
         full_at = max(now, self._empty_at.get(key, 0.0)) + self._cost
         # A little slack: sums of floats must not refuse the last one of a burst.
         if full_at - now > self._burst + self._cost / 1000:
             return False
+        self._fill(key, full_at, now)
+        self._arrived[key] = self._arrived.get(key, 0) + 1
+        return True
+
+    def _fill(self, key: str, empty_at: float, now: float) -> None:
         if len(self._empty_at) >= self._prune_above:
             self._prune(now)
-        self._empty_at[key] = full_at
-        return True
+        self._empty_at[key] = empty_at
 
     def _prune(self, now: float) -> None:
         self._empty_at = {key: at for key, at in self._empty_at.items() if at > now}

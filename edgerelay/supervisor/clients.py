@@ -1,6 +1,7 @@
 """Limits per client hold for the machine: what each worker counts, the others learn.
 
-Only clients above half their limit travel back, so an ordinary day costs nothing.
+Of connections held, only clients above half their limit travel back; of new ones, all that a
+rate is counted for, so an ordinary day costs a few hundred octets a second.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ class Counting(Protocol):
 
     counts: dict[str, int]  #: per client, as the worker reported them
     others: dict[str, int]  #: what it was told last; empty for a new process
+    arrivals: Counter[str]  #: new connections it reported; taken away when the others know
 
-    async def tell_others_counts(self, counts: dict[str, int]) -> None: ...
+    async def tell_others_counts(
+        self, counts: dict[str, int], arrivals: dict[str, int]
+    ) -> None: ...
 
 
 def counts_elsewhere(counts: Sequence[dict[str, int]], limit: int) -> list[dict[str, int]]:
@@ -45,6 +49,10 @@ async def share_counts(workers: Sequence[Counting], settings: EdgeSettings) -> N
         elsewhere = counts_elsewhere(
             [worker.counts for worker in workers], settings.connections_per_client
         )
-        for worker, others in zip(workers, elsewhere, strict=True):
-            if others != worker.others:
-                await worker.tell_others_counts(others)
+        arrivals = [worker.arrivals for worker in workers]
+        for worker in workers:
+            worker.arrivals = Counter()
+        for index, (worker, others) in enumerate(zip(workers, elsewhere, strict=True)):
+            new = sum((a for i, a in enumerate(arrivals) if i != index), Counter[str]())
+            if new or others != worker.others:
+                await worker.tell_others_counts(others, dict(new))

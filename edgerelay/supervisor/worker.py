@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from typing import Final
@@ -50,6 +51,7 @@ class Worker:
         self.ready: Final = trio.Event()  # once, by the first process that got so far
         self.counts: dict[str, int] = {}  # connections per client here
         self.others: dict[str, int] = {}  # and elsewhere, as it was told
+        self.arrivals: Counter[str] = Counter()  # of new connections, not yet told to others
         self.restarts = 0
         self.refused_to_start = False
         self._assignment = assignment
@@ -128,8 +130,9 @@ class Worker:
             match message:
                 case WorkerReady():
                     self.ready.set()
-                case ClientCounts(counts=counts):
+                case ClientCounts(counts=counts, arrivals=arrivals):
                     self.counts = counts
+                    self.arrivals.update(arrivals)
                 case Answer(id=id_, response=response):
                     if answered := self._waiting.pop(id_, None):
                         answered(response)
@@ -157,9 +160,9 @@ class Worker:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
 
-    async def tell_others_counts(self, counts: dict[str, int]) -> None:
+    async def tell_others_counts(self, counts: dict[str, int], arrivals: dict[str, int]) -> None:
         self.others = counts
-        await self._tell(OthersCounts(counts=counts))
+        await self._tell(OthersCounts(counts=counts, arrivals=arrivals))
 
     async def drain(self, within: float) -> None:
         """Ask it to end: sessions get ``within`` seconds."""

@@ -35,10 +35,10 @@ def test_a_place_that_is_released_can_be_taken_again() -> None:
 
 def test_connections_to_other_workers_count() -> None:
     here = limits(connections=5)
-    here.elsewhere({"a": 4})
+    here.elsewhere({"a": 4}, {}, 0)
     assert here.admit("a", 0) is Admission.ADMITTED
     assert here.admit("a", 0) is Admission.TOO_MANY
-    here.elsewhere({})
+    here.elsewhere({}, {}, 0)
     assert here.admit("a", 0) is Admission.ADMITTED
 
 
@@ -69,3 +69,26 @@ def test_quiet_clients_are_forgotten() -> None:
         here.release(str(number))
     assert len(here._empty_at) < 15_000
     assert here.report() == {}
+
+
+def test_new_connections_to_other_workers_spend_the_same_rate() -> None:
+    here = limits(connections=100, rate=(4, 60.0))
+    assert here.admit("a", 0) is Admission.ADMITTED
+    here.elsewhere({}, {"a": 2}, 0)
+    assert here.admit("a", 0) is Admission.ADMITTED
+    assert here.admit("a", 0) is Admission.TOO_FAST
+    assert here.admit("a", 15) is Admission.ADMITTED
+
+
+def test_what_arrived_is_told_once() -> None:
+    here = limits(connections=100, rate=(4, 60.0))
+    here.admit("a", 0)
+    here.admit("a", 0)
+    assert here.arrivals() == {"a": 2}
+    assert here.arrivals() == {}
+
+
+def test_without_a_rate_arrivals_are_not_counted() -> None:
+    here = limits(connections=100)
+    here.admit("a", 0)
+    assert here.arrivals() == {}

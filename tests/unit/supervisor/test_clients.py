@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import trio
 from trio.testing import MockClock
 
@@ -25,11 +27,14 @@ class Recorder:
     def __init__(self, counts: dict[str, int]) -> None:
         self.counts = counts
         self.others: dict[str, int] = {}
+        self.arrivals: Counter[str] = Counter()
         self.told: list[dict[str, int]] = []
+        self.new: list[dict[str, int]] = []
 
-    async def tell_others_counts(self, counts: dict[str, int]) -> None:
+    async def tell_others_counts(self, counts: dict[str, int], arrivals: dict[str, int]) -> None:
         self.others = counts
         self.told.append(counts)
+        self.new.append(arrivals)
 
 
 async def test_a_worker_is_told_what_changed_and_nothing_else(autojump_clock: MockClock) -> None:
@@ -57,3 +62,14 @@ async def test_a_new_process_is_told_again(autojump_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
 
     assert restarted.told == [{"192.0.2.1": 30}, {"192.0.2.1": 30}]
+
+
+async def test_a_new_connection_is_told_to_the_others_once(autojump_clock: MockClock) -> None:
+    first, second = Recorder({}), Recorder({})
+    first.arrivals.update({"192.0.2.1": 3})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(share_counts, [first, second], EdgeSettings(hostname="mx.example.com"))
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+
+    assert (first.new, second.new) == ([], [{"192.0.2.1": 3}])
