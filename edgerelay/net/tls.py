@@ -22,9 +22,9 @@ def server_context(certificate: bytes, private_key: bytes) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     chain_fd, key_fd = os.memfd_create("certificate"), os.memfd_create("private-key")
     try:
-        with open(chain_fd, "wb", closefd=False) as file:  # noqa: PTH123 - a descriptor has no Path
+        with open(chain_fd, "wb", closefd=False) as file:
             file.write(certificate)
-        with open(key_fd, "wb", closefd=False) as file:  # noqa: PTH123 - a descriptor has no Path
+        with open(key_fd, "wb", closefd=False) as file:
             file.write(private_key)
         context.load_cert_chain(Path(f"/proc/self/fd/{chain_fd}"), Path(f"/proc/self/fd/{key_fd}"))
     finally:
