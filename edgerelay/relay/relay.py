@@ -210,8 +210,7 @@ class Relay:
         queued = [one for one in deliveries if one.status is Status.QUEUED]
         changed = await self._change(queued, lambda one: Release(one.key, self._clock()))
         for name in {one.lane for one in queued}:
-            if lane := self._lane(name):
-                lane.hurry()
+            self.hurry(name)
         return changed
 
     async def hold(self, deliveries: Sequence[PendingDelivery], reason: str) -> int:
@@ -243,6 +242,11 @@ class Relay:
         finally:
             self.unclaim(mine)
         return len(mine)
+
+    def hurry(self, lane: str) -> None:
+        """Another worker has reached the lane's hop: if it is down here, probe it now."""
+        if known := self._lanes.get(lane):
+            known.hurry()
 
     def lanes_now(self) -> list[LaneNow]:
         return [lane.now() for lane in self._lanes.values()]

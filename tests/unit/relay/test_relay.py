@@ -151,6 +151,20 @@ async def test_flush_ends_the_pause_of_a_lane(
         assert len(peer.messages) == 3
 
 
+async def test_a_lane_that_another_worker_reached_is_probed_now(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(retry=(3600.0,)) as world:
+        async with world.run_relay() as relay:
+            await world.submit()
+            await trio.sleep(10)
+            peer = world.peer()
+            relay.hurry("smtp://10.0.0.1:25")
+            relay.hurry("smtp://10.0.0.99:25")  # unknown here: nothing waits for it
+            await trio.sleep(1)
+        assert len(peer.messages) == 1
+
+
 async def test_delete(make_world: MakeWorld, autojump_clock: MockClock) -> None:
     async with make_world() as world:
         peer = world.peer(replies={"RCPT": "450 4.2.1 later"})
