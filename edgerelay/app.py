@@ -38,6 +38,7 @@ from edgerelay.control.messages import (
     Drain,
     Failure,
     Heartbeat,
+    LanesAnswered,
     Message,
     OthersCounts,
     Request,
@@ -59,7 +60,7 @@ from edgerelay.net.reaper import Reaper
 from edgerelay.net.socket_transport import dial
 from edgerelay.net.tls import server_context
 from edgerelay.observe.counters import Counters
-from edgerelay.observe.events import Trouble
+from edgerelay.observe.events import Event, LaneUp, Trouble
 from edgerelay.observe.log import LogWriter
 from edgerelay.observe.tee import tee
 from edgerelay.relay.finding import SMTP_PORT, Finder
@@ -113,6 +114,21 @@ class Worker:
             return Failure(text=f"worker {self.assignment.worker} could not answer; see its log")
 
 
+class LanesThatAnswered:
+    """An observer that remembers which lanes are up again, for the other workers."""
+
+    def __init__(self) -> None:
+        self._lanes: list[str] = []
+
+    def __call__(self, event: Event, /) -> None:
+        if type(event) is LaneUp:
+            self._lanes.append(event.lane)
+
+    def take(self) -> tuple[str, ...]:
+        lanes, self._lanes = tuple(self._lanes), []
+        return lanes
+
+
 @dataclass(slots=True)
 class DrainOrder:
     """Set once: by the supervisor's word, or by its end."""
@@ -126,8 +142,8 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
 
     Raises SpoolTooNew or SpoolLocked before anything has started.
     """
-    counters = Counters()
-    observer = tee(counters, log)
+    counters, answered = Counters(), LanesThatAnswered()
+    observer = tee(counters, answered, log)
     order = DrainOrder(trio.Event(), assignment.drain)
     async with AsyncExitStack() as stack:
         spool = await stack.enter_async_context(
@@ -163,7 +179,7 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
         worker = Worker(assignment, spool, relay, edge, limits, counters, log, clock)
 
         services.start_soon(_listen, channel, worker, order, services)
-        services.start_soon(_report, channel, limits)
+        services.start_soon(_report, channel, limits, answered)
         async with trio.open_nursery() as delivering:
             delivering.start_soon(relay.run)
             await _receive(worker, channel, order)
@@ -242,6 +258,9 @@ async def _listen(
                     services.start_soon(answer, message)
                 case OthersCounts(counts=counts, arrivals=arrivals):
                     worker.limits.elsewhere(counts, arrivals, trio.current_time())
+                case LanesAnswered(lanes=lanes):
+                    for lane in lanes:
+                        worker.relay.hurry(lane)
                 case Drain(within=within):
                     order.within = within
                     order.given.set()
@@ -250,8 +269,8 @@ async def _listen(
     order.given.set()
 
 
-async def _report(channel: Channel, limits: ClientLimits) -> Never:
-    """Tell the supervisor that we live, and of our clients when they changed."""
+async def _report(channel: Channel, limits: ClientLimits, answered: LanesThatAnswered) -> Never:
+    """Tell the supervisor that we live, and of clients and lanes when they changed."""
     told: dict[str, int] = {}
     beat = trio.current_time()
     while True:
@@ -260,6 +279,8 @@ async def _report(channel: Channel, limits: ClientLimits) -> Never:
         if arrivals or counts != told:
             told = counts
             await _say(channel, ClientCounts(counts=counts, arrivals=arrivals))
+        if lanes := answered.take():
+            await _say(channel, LanesAnswered(lanes=lanes))
         if trio.current_time() >= beat:
             beat += HEARTBEAT_INTERVAL
             await _say(channel, Heartbeat())

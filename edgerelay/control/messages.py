@@ -191,6 +191,12 @@ class OthersCounts(Tagged, frozen=True):
     arrivals: dict[str, int] = {}
 
 
+class LanesAnswered(Tagged, frozen=True):
+    """A next hop answered after an outage: what waits for it elsewhere is due as well."""
+
+    lanes: tuple[str, ...]
+
+
 class Drain(Tagged, frozen=True):
     """Stop accepting; sessions get ``within`` seconds."""
 
@@ -217,6 +223,7 @@ Message = (
     | Heartbeat
     | ClientCounts
     | OthersCounts
+    | LanesAnswered
     | Drain
     | Ask
     | Answer

@@ -23,7 +23,7 @@ from edgerelay import __version__
 from edgerelay.config import Config
 from edgerelay.control.assignment import Assignment
 from edgerelay.control.merge import complete_status, merge
-from edgerelay.control.messages import Request, Response
+from edgerelay.control.messages import LanesAnswered, Request, Response
 from edgerelay.control.server import serve_control
 from edgerelay.observe.events import Observer, Ready, Stopping, Trouble
 from edgerelay.observe.log import LogWriter
@@ -79,8 +79,10 @@ class Supervisor:
         self._started = time.monotonic()
         fds = tuple(listening.fileno() for listening in sockets)
         self._workers = [
-            Worker(self._assignment(number, fds), observer) for number in range(config.workers)
+            Worker(self._assignment(number, fds), observer, self._pass_on)
+            for number in range(config.workers)
         ]
+        self._telling: trio.Nursery | None = None
 
     def _assignment(self, number: int, fds: tuple[int, ...]) -> Assignment:
         config = self._config
@@ -108,6 +110,7 @@ class Supervisor:
             )
             nursery.start_soon(share_counts, self._workers, self._config.edge())
             nursery.start_soon(self._announce)
+            self._telling = nursery
             async with trio.open_nursery() as workers:
                 workers.start_soon(self._end_on_signal, workers)
                 async with trio.open_nursery() as keeping:
@@ -123,6 +126,12 @@ class Supervisor:
             # It said why; one shard that must not be touched stops the whole start.
             for other in self._workers:
                 await other.drain(0)
+
+    def _pass_on(self, number: int, message: LanesAnswered) -> None:
+        """What one worker found out, the others need not wait to find out."""
+        for worker in self._workers:
+            if self._telling is not None and worker.number != number:
+                self._telling.start_soon(worker.tell_lanes_answered, message)
 
     async def _announce(self) -> None:
         for worker in self._workers:

@@ -23,6 +23,7 @@ from edgerelay.control.messages import (
     Drain,
     Failure,
     Heartbeat,
+    LanesAnswered,
     Message,
     OthersCounts,
     QueueAct,
@@ -46,7 +47,13 @@ REFUSED_TO_START: Final = 2
 class Worker:
     """Keeps one worker process running until `drain`; `keep` is its task."""
 
-    def __init__(self, assignment: Assignment, observer: Observer) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        observer: Observer,
+        pass_on: Callable[[int, LanesAnswered], None],
+    ) -> None:
+        """``pass_on`` gives what this worker (its number) said to all the others."""
         self.number: Final = assignment.worker
         self.ready: Final = trio.Event()  # once, by the first process that got so far
         self.counts: dict[str, int] = {}  # connections per client here
@@ -56,6 +63,7 @@ class Worker:
         self.refused_to_start = False
         self._assignment = assignment
         self._observer = observer
+        self._pass_on = pass_on
         self._process: trio.Process | None = None
         self._channel: Channel | None = None
         self._heard = 0.0
@@ -133,6 +141,8 @@ class Worker:
                 case ClientCounts(counts=counts, arrivals=arrivals):
                     self.counts = counts
                     self.arrivals.update(arrivals)
+                case LanesAnswered():
+                    self._pass_on(self.number, message)
                 case Answer(id=id_, response=response):
                     if answered := self._waiting.pop(id_, None):
                         answered(response)
@@ -163,6 +173,9 @@ class Worker:
     async def tell_others_counts(self, counts: dict[str, int], arrivals: dict[str, int]) -> None:
         self.others = counts
         await self._tell(OthersCounts(counts=counts, arrivals=arrivals))
+
+    async def tell_lanes_answered(self, message: LanesAnswered) -> None:
+        await self._tell(message)
 
     async def drain(self, within: float) -> None:
         """Ask it to end: sessions get ``within`` seconds."""
