@@ -86,7 +86,7 @@ class Committer:
         self._asleep: trio.Event | None = None
         self._lingering = False
         self._is_writing = False
-        self._chores: list[Callable[[Writer], None]] = []
+        self._chores: list[tuple[Callable[[Writer], None], trio.Event]] = []
         self._stopping = False
         self._last_duration = 0.0
         self._last_error = float("-inf")
@@ -141,10 +141,12 @@ class Committer:
             self.do_soon(self._soon)
         self._soon.steps.extend(steps)
 
-    def chore(self, chore: Callable[[Writer], None]) -> None:
-        """Have it done between transactions."""
-        self._chores.append(chore)
+    async def chore(self, chore: Callable[[Writer], None]) -> None:
+        """Have it done between transactions. That it failed is not said."""
+        done = trio.Event()
+        self._chores.append((chore, done))
         self._wake()
+        await done.wait()
 
     def retry(self) -> None:
         """Try again what could not be written."""
@@ -191,7 +193,7 @@ class Committer:
         with trio.CancelScope(shield=True):
             while True:
                 while self._chores:
-                    await self._do_chore(self._chores.pop(0))
+                    await self._do_chore(*self._chores.pop(0))
                 if self._waiting:
                     await self._wait_for_company()
                     await self._commit(self._take())
@@ -252,12 +254,13 @@ class Committer:
         self._tell(batch)
         self.activity.set()
 
-    async def _do_chore(self, chore: Callable[[Writer], None]) -> None:
+    async def _do_chore(self, chore: Callable[[Writer], None], done: trio.Event) -> None:
         writer = self._shard.writer
         if writer is not None:
             with suppress(sqlite3.Error):  # the next transaction will say it again
                 await self._run_blocking(partial(chore, writer))
                 self._space.own(writer.free_octets)
+        done.set()
 
     def _tell(self, batch: Sequence[Work]) -> None:
         queued: list[PendingDelivery] = []

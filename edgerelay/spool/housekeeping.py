@@ -19,8 +19,9 @@ from edgerelay.spool.writer import Writer
 
 PAUSE: Final = 1.0  #: seconds after a batch before anything is done
 WAL_LIMIT: Final = 256 * 1024 * 1024  #: octets; more means that some reader holds the log
-FREE_KEPT: Final = 16 * 1024 * 1024  #: octets of free pages that new mail will use soon
+PAGES_KEPT: Final = 16 * 1024 * 1024 // PAGE_SIZE  #: free ones that new mail will use soon
 VACUUM_PAGES: Final = 64  #: at once, 1 MiB: a few milliseconds
+BREATH: Final = 0.05  #: seconds between those
 
 
 class HouseKeeper:
@@ -32,7 +33,7 @@ class HouseKeeper:
         self._space = space
         self._ballast = ballast
         self._observer = observer
-        self._free_octets = 0
+        self._surplus = 0  #: free pages
         self._log_is_long = False
 
     async def run(self) -> None:
@@ -41,19 +42,17 @@ class HouseKeeper:
                 await self._committer.activity.wait()
             self._committer.activity = trio.Event()
             await trio.sleep(PAUSE)
-            self.tidy()
+            self._tidy()
+            await self._return_room()
 
     def _has_work(self) -> bool:
-        return (
-            self._committer.has_late_works or self._lacks_ballast or self._free_octets > FREE_KEPT
-        )
+        return self._committer.has_late_works or self._lacks_ballast or self._surplus > 0
 
     @property
     def _lacks_ballast(self) -> bool:
         return bool(self._ballast) and not self._disk.ballast
 
-    def tidy(self) -> None:
-        """Never waits; the database's part is done between transactions."""
+    def _tidy(self) -> None:
         self._check_log()
         if self._committer.has_late_works:
             self._committer.retry()
@@ -62,8 +61,15 @@ class HouseKeeper:
                 surplus = self._space.free - self._space.min_free
                 self._disk.take_ballast(min(self._ballast, surplus // 4))
             self._space.ask_again()
-        if self._committer.is_idle:
-            self._committer.chore(self._return_pages)
+
+    async def _return_room(self) -> None:
+        """Free pages go back to the file system, a slice at a time, as long as nobody waits."""
+        while self._committer.is_idle:
+            self._surplus = 0  # if it fails, not again until the next transaction
+            await self._committer.chore(self._return_pages)
+            if not self._surplus:
+                return
+            await trio.sleep(BREATH)
 
     def _check_log(self) -> None:
         is_long = self._disk.wal_size() > WAL_LIMIT
@@ -73,7 +79,7 @@ class HouseKeeper:
         self._log_is_long = is_long
 
     def _return_pages(self, writer: Writer) -> None:
-        if writer.free_octets > FREE_KEPT:
-            surplus = (writer.free_octets - FREE_KEPT) // PAGE_SIZE
-            writer.vacuum(min(surplus + 1, VACUUM_PAGES))
-        self._free_octets = writer.free_octets
+        surplus = writer.free_pages - PAGES_KEPT
+        if surplus > 0:
+            writer.vacuum(min(surplus, VACUUM_PAGES))
+        self._surplus = max(0, writer.free_pages - PAGES_KEPT)
