@@ -40,7 +40,7 @@ def test_one_connection_carries_many_messages(
         server = relay(f"smtp://127.0.0.1:{postfix.port}")
         smtp_source(server.port, messages=200, forward_path=BOB)
         wait_for("200 messages", lambda: len(postfix.mailbox(BOB)) == 200, 60)
-        connections = postfix.log.count(": connect from ")
+        connections = postfix.maillog.count(": connect from ")
     assert connections <= 40, "connections are reused"
 
 
@@ -54,11 +54,11 @@ def test_an_unknown_recipient_is_refused_at_once_by_callout(
             refused = client.command("RCPT TO:<nobody@example.test>")
             assert (refused.code, refused.text[:5]) == (550, "5.1.1")
             assert client.command(f"RCPT TO:<{BOB}>").code == 250
-        asked = postfix.log.count("NOQUEUE: reject")
+        asked = postfix.maillog.count("NOQUEUE: reject")
         with Client(server.port) as client:
             client.command("MAIL FROM:<a@src.test>")
             assert client.command("RCPT TO:<nobody@example.test>").code == 550
-        assert postfix.log.count("NOQUEUE: reject") == asked, "the answer is remembered"
+        assert postfix.maillog.count("NOQUEUE: reject") == asked, "the answer is remembered"
 
 
 @pytest.mark.parametrize("notify", ["", " NOTIFY=FAILURE", " NOTIFY=NEVER"])

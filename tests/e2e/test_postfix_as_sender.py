@@ -62,7 +62,8 @@ def test_a_refusal_of_ours_becomes_postfix_bounce(
         ):
             assert client.send("a@src.test", "b@elsewhere.test", message()).code == 250
             log = wait_for(
-                "Postfix's verdict", lambda: postfix.log if "status=bounced" in postfix.log else ""
+                "Postfix's verdict",
+                lambda: postfix.maillog if "status=bounced" in postfix.maillog else "",
             )
     assert "550 5.7.1" in log
     assert not hop.taken

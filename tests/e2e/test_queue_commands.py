@@ -24,7 +24,7 @@ def server(relay: Callable[..., Edgerelay], hop: NextHop) -> Edgerelay:
     with Client(server.port) as client:
         for name in ("ann", "bob"):
             assert client.send(f"{name}@src.test", f"{name}@example.test", message()).code == 250
-    server.wait_event("delivery", 1)
+    server.wait_event("lane_down")
     return server
 
 

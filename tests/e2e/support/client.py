@@ -44,10 +44,14 @@ class Client:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._lines = self._socket.makefile("rb")
-        self._socket.sendall(first)
-        self.greeting = self.read()
-        if helo is not None and self.greeting.code == 220:
-            self.ehlo = self.command(f"EHLO {helo}")
+        try:
+            self._socket.sendall(first)
+            self.greeting = self.read()
+            if helo is not None and self.greeting.code == 220:
+                self.ehlo = self.command(f"EHLO {helo}")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -128,6 +132,7 @@ def message(
     """A small well-formed message, filled up to about ``size`` octets of short lines."""
     head = (
         f"From: Sender <sender@src.test>\r\nTo: <b@example.test>\r\nSubject: {subject}\r\n"
+        "Date: Sat, 21 Nov 2026 22:00:00 +0000\r\n"
         f"Message-ID: <{identifier or subject.replace(' ', '.')}@src.test>\r\n\r\n"
     ).encode()
     line = b"The quick brown fox jumps over the lazy dog, again and again, and once.\r\n"

@@ -16,6 +16,9 @@ from tests.e2e.support.waiting import answers, free_port, wait_for
 
 PASSWORD = "not-a-secret"
 
+# Lines of a message may be longer than poplib cares to read.
+poplib._MAXLINE = 1 << 20  # type: ignore[attr-defined]  # there is no public way
+
 _CONFIG = """\
 base_dir = {directory}/run
 state_dir = {directory}/state

@@ -124,14 +124,18 @@ class NextHop:
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(10)
+        self._threads.clear()
+
+    def hang_up(self) -> None:
+        """Hang up on everybody."""
         with self._lock:
             connections = list(self._open)
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
-        self._threads.clear()
 
     def say(self, moment: str, *answers: Answer) -> None:
         """From now on these are the next answers at ``moment``."""

@@ -6,12 +6,9 @@ Needs root, as Postfix does; touches nothing of an installed Postfix.
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from tests.e2e.support.process import needs, run
+from tests.e2e.support.process import Server, needs, run
 from tests.e2e.support.waiting import answers, free_port, wait_for
 
 _MAIN = """\
@@ -74,7 +71,7 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
-class Postfix:
+class Postfix(Server):
     """``relay_to``: hand everything to that port. ``mailboxes``: local ones, kept as Maildirs.
 
     ``extra`` overrides parameters of main.cf.
@@ -89,7 +86,10 @@ class Postfix:
         extra: dict[str, str] | None = None,
     ) -> None:
         needs("postfix")
-        self.directory = directory
+        # The master itself, in the foreground: `postfix start` would leave it to init.
+        self._etc = directory / "etc"
+        command = ["/usr/lib/postfix/sbin/master", "-c", str(self._etc), "-d"]
+        super().__init__(directory, command)
         self.port = free_port()
         self.mailboxes = mailboxes
         parameters = dict(
@@ -110,31 +110,25 @@ class Postfix:
         parameters |= {name: f" {value}" for name, value in (extra or {}).items()}
         self._main = "".join(f"{name} ={value}\n" for name, value in parameters.items())
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         for part in ("etc", "spool", "data", "log", "mail"):
             (self.directory / part).mkdir(parents=True, exist_ok=True)
         run("chown", "postfix", f"{self.directory}/data")
         os.chown(self.directory / "mail", 65534, 65534)
-        etc = self.directory / "etc"
-        (etc / "main.cf").write_text(self._main)
-        (etc / "master.cf").write_text(_MASTER.format(port=self.port))
-        (etc / "mailboxes").write_text("".join(f"{box} {box}/\n" for box in self.mailboxes))
-        run("postfix", "-c", str(etc), "start")
-        wait_for("Postfix's greeting", lambda: answers(self.port, b"220"))
-        return self
+        (self._etc / "main.cf").write_text(self._main)
+        (self._etc / "master.cf").write_text(_MASTER.format(port=self.port))
+        (self._etc / "mailboxes").write_text("".join(f"{box} {box}/\n" for box in self.mailboxes))
+        run("postfix", "-c", str(self._etc), "check")
+        super().start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pid = int((self.directory / "spool/pid/master.pid").read_text())
-        os.kill(pid, signal.SIGTERM)
-        wait_for("Postfix's end", lambda: not Path(f"/proc/{pid}").exists())
+    def wait_ready(self) -> None:
+        wait_for("Postfix's greeting", lambda: answers(self.port, b"220"))
+
+    def died(self) -> str:
+        return super().died() + self.maillog
 
     @property
-    def log(self) -> str:
+    def maillog(self) -> str:
         return (self.directory / "log/maillog").read_text(errors="replace")
 
     def mailbox(self, address: str) -> list[bytes]:
@@ -144,5 +138,5 @@ class Postfix:
 
     def queued(self) -> int:
         """Messages in its queue, from its own tool."""
-        listing = run("postqueue", "-c", f"{self.directory}/etc", "-j")
+        listing = run("postqueue", "-c", str(self._etc), "-j")
         return len(listing.splitlines())
