@@ -18,6 +18,7 @@ from edgerelay.spool.api import (
     Finish,
     NewMessage,
     QueueId,
+    Release,
     Reschedule,
     SpoolFull,
     SpoolUnavailable,
@@ -214,6 +215,9 @@ async def test_an_outcome_with_a_report_that_cannot_be_written_is_not_lost() -> 
         assert [each.status for each in await spool.find(Filter(), 10)] == [Status.HELD]
         assert (await spool.gauges()).in_flight == 0
         report = await new_message(spool, queued("\ud800"))
+        spool.settle_soon(Release(delivery.key, ARRIVED), reports=[report])
+        await spool.lanes()
+        report = await new_message(spool, queued("\ud800"))
         with pytest.raises(SpoolUnavailable):
             await spool.settle(Finish(delivery.key), reports=[report])
         assert (await spool.gauges()).in_flight == 0
@@ -312,3 +316,10 @@ async def test_an_unfinished_read_leaves_nothing_behind() -> None:
             break
         await spool.settle(Finish(delivery.key))
         assert disk.files == {}
+
+
+async def test_who_listens_to_commits_can_be_seen() -> None:
+    offered: list[object] = []
+    async with open_memory_spool(clock=Now()) as spool:
+        spool.on_committed = offered.append
+        assert spool.on_committed == offered.append
