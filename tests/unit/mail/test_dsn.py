@@ -222,7 +222,9 @@ def test_the_returned_header_is_mailable(head: bytes, returned: bytes) -> None:
 
 @pytest.mark.parametrize("head", [b"", b"\r\nbody", b"A: 1"])
 def test_where_there_is_no_header_none_is_returned(head: bytes) -> None:
-    assert Parsed(compose(head=head)).returned.as_string().strip() == "Content-Type: text/rfc822-headers"
+    returned = Parsed(compose(head=head)).returned.as_string()
+
+    assert returned.strip() == "Content-Type: text/rfc822-headers"
 
 
 def test_a_hostile_reply_stays_one_field() -> None:
