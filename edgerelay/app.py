@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
@@ -203,12 +203,15 @@ def _asking(check: RecipientCheck) -> Recipients:
 async def _receive(worker: Worker, channel: Channel, order: DrainOrder) -> None:
     """Accept until the order to drain, then serve who is there for as long as it allows."""
     async with trio.open_nursery() as sessions:
-        async with trio.open_nursery() as accepting:
-            for listening, listener in _listeners(worker.assignment):
-                accepting.start_soon(worker.edge.accept, listening, listener, sessions)
-            await _say(channel, WorkerReady())
-            await order.given.wait()
-            accepting.cancel_scope.cancel()
+        # Closed as soon as nobody accepts here: a new supervisor may want the address.
+        with ExitStack() as listeners:
+            async with trio.open_nursery() as accepting:
+                for listening, listener in _listeners(worker.assignment):
+                    listeners.enter_context(listening)
+                    accepting.start_soon(worker.edge.accept, listening, listener, sessions)
+                await _say(channel, WorkerReady())
+                await order.given.wait()
+                accepting.cancel_scope.cancel()
         worker.edge.stop()
         sessions.cancel_scope.deadline = trio.current_time() + order.within
 
