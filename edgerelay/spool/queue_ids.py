@@ -62,6 +62,11 @@ class QueueIds:
         self._last = number
         return self.text(number)
 
+    @property
+    def last(self) -> int:
+        """The highest number that was given, used or not."""
+        return self._last
+
     def text(self, number: int) -> QueueId:
         return QueueId(_base32(number, _NUMBER_CHARS) + self._tag)
 

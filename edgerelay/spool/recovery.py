@@ -35,8 +35,8 @@ from typing import Final
 from edgerelay.spool.disk import Disk
 from edgerelay.spool.queue_ids import TICKS, first_key, number_of_key
 from edgerelay.spool.reader import Suspects
+from edgerelay.spool.rows import Totals
 from edgerelay.spool.schema import HELD, QUEUED
-from edgerelay.spool.writer import Totals
 
 #: Ends with the marker standing after which a delivery is held.
 DEATHS: Final = 3

@@ -98,7 +98,7 @@ class Shard:
         """Leave it in order, if the disk lets us."""
         if self.writer is not None:
             with suppress(sqlite3.Error):
-                self.writer.close()
+                self.writer.close(self.ids.last)
         self._disconnect()
 
     def _open_when_full(self) -> Recovered:

@@ -23,8 +23,8 @@ from edgerelay.relay.routing import Router
 from edgerelay.relay.settings import HopKind, HopTls, NextHop, RelaySettings, RouteSettings
 from edgerelay.relay.tls import ClientContexts
 from edgerelay.runtime import inline
+from edgerelay.spool import SqliteSpool, open_spool
 from edgerelay.spool.api import Filter, NewDelivery, NewMessage, PendingDelivery, QueueId
-from edgerelay.spool.sqlite import SqliteSpool, open_spool
 from edgerelay.testing.scripted_peer import ScriptedNetwork, ScriptedPeer
 
 BODY = b"Subject: hello\r\n\r\nHello there.\r\n"

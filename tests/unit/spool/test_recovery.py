@@ -228,6 +228,14 @@ async def test_ids_given_before_a_crash_are_not_given_again(world: World) -> Non
         assert spool.allocate_id() > given[-1]
 
 
+async def test_nor_are_those_given_before_a_clean_end(world: World) -> None:
+    async with world.spool() as spool:
+        given = [spool.allocate_id() for _ in range(1000)]
+    world.now -= 10_000
+    async with world.spool() as spool:
+        assert spool.allocate_id() > given[-1]
+
+
 SPOILED = {
     "a record that is no JSON": "UPDATE message SET record = '{' WHERE id = ?1",
     "a record that is no UTF-8": (

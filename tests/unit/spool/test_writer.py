@@ -7,25 +7,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgerelay.mail.address import ForwardPath, Mailbox
-from edgerelay.mail.envelope import Recipient
 from edgerelay.runtime import inline
-from edgerelay.spool import writer as module
 from edgerelay.spool.api import (
     Change,
     Finish,
     NewDelivery,
     NewMessage,
-    Split,
     SpoolFull,
     SpoolUnavailable,
 )
 from edgerelay.spool.content import ContentStore
 from edgerelay.spool.disk import MemoryDisk
-from edgerelay.spool.queue_ids import DELIVERY_BITS, QueueIds
-from edgerelay.spool.schema import open_or_create, prepare
+from edgerelay.spool.queue_ids import QueueIds
+from edgerelay.spool.rows import Totals
+from edgerelay.spool.schema import connect, open_or_create, prepare
 from edgerelay.spool.work import Insertion, Work
-from edgerelay.spool.writer import BrokenDatabase, Totals, Writer
+from edgerelay.spool.writer import BrokenDatabase, Writer
 from edgerelay.testing.check_spool import ARRIVED, CLIENT, ENVELOPE, queued
 from edgerelay.testing.faulty_disk import DatabaseFaults
 
@@ -64,24 +61,6 @@ def key_of(work: Work) -> int:
     return work.insertions[0].deliveries[0].key
 
 
-def test_a_batch_of_any_length_is_counted(writer: Writer) -> None:
-    works = [mail() for _ in range(203)]
-    writer.write(works)
-    assert [work.error for work in works] == [None] * 203
-    assert writer.totals == Totals(works[-1].insertions[0].number, 203, 203 * 5, 203, 0)
-    writer.write([steps(Finish(key_of(work))) for work in works])
-    assert writer.totals == Totals(works[-1].insertions[0].number)
-
-
-def test_what_is_not_remembered_is_asked(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_KNOWN", 2)
-    works = [mail() for _ in range(3)]
-    for work in works:
-        writer.write([work])
-    writer.write([steps(*[Finish(key_of(work)) for work in works])])
-    assert writer.totals.messages == 0
-
-
 def test_a_full_disk_refuses_mail_and_takes_outcomes(
     writer: Writer, faults: DatabaseFaults
 ) -> None:
@@ -109,21 +88,10 @@ def test_any_other_error_is_the_databases(writer: Writer, faults: DatabaseFaults
         writer.write([mail()])
 
 
-def test_a_state_that_cannot_be_written_is_the_databases_too(writer: Writer) -> None:
-    writer.totals = Totals(octets=1 << 70)
+def test_a_state_that_cannot_be_written_is_the_databases_too() -> None:
+    connection = connect(":memory:")
+    open_or_create(connection, 1)
+    writer = Writer(connection, MemoryDisk(), 1, Totals(octets=1 << 70), set())
     with pytest.raises(BrokenDatabase):
         writer.write([mail()])
-
-
-def test_keys_of_a_message_can_run_out(writer: Writer) -> None:
-    recipient = Recipient(ForwardPath(Mailbox("user", "example.com")))
-    most = (1 << DELIVERY_BITS) - 1
-    work = mail(*[NewDelivery("lane", (recipient,))] * most)
-    writer.write([work])
-    key = work.insertions[0].deliveries[-1].key
-    one_more = Split(key, (queued("a"), queued("b")), ARRIVED)
-    refused, fits = steps(one_more), steps(Split(key, (queued("a"),), ARRIVED))
-    writer.write([refused])
-    writer.write([fits])
-    assert isinstance(refused.error, SpoolUnavailable)
-    assert (fits.error, writer.totals.queued) == (None, most)
+    connection.close()

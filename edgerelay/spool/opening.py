@@ -1,0 +1,183 @@
+"""A shard is opened, recovered, kept for the length of a block, and closed in order."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import trio
+
+from edgerelay.observe.events import Observer, Trouble
+from edgerelay.runtime import Clock, RunBlocking, inline
+from edgerelay.spool.api import SpoolUnavailable
+from edgerelay.spool.committer import Committer, Linger
+from edgerelay.spool.content import ContentStore
+from edgerelay.spool.disk import DirectoryDisk, Disk, MemoryDisk
+from edgerelay.spool.housekeeping import HouseKeeper
+from edgerelay.spool.queue_ids import TAG_BITS
+from edgerelay.spool.recovery import Recovered
+from edgerelay.spool.resident import ResidentContents
+from edgerelay.spool.schema import Connect, connect
+from edgerelay.spool.shard import Shard, take_lock
+from edgerelay.spool.space import Space
+from edgerelay.spool.sqlite import SqliteSpool
+
+#: Octets reserved at most: the log of 16 MiB and a batch of as much must fit in there.
+BALLAST: Final = 32 * 1024 * 1024
+MEMORY_BUDGET: Final = 64 * 1024 * 1024
+
+
+class open_spool:
+    """Own the shard in ``directory``, recover it, and keep it while the block lasts.
+
+    ``min_free_space`` octets are left free. ``memory_budget`` octets of fresh content stay in
+    memory for the first delivery. ``ballast`` octets are reserved for deletes on a full disk.
+    ``connect`` and ``disk`` are the seams of failing disks; ``directory`` None keeps
+    everything in memory. Raises `SpoolLocked`, `SpoolTooNew`, `SpoolError`.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        run_blocking: RunBlocking,
+        clock: Clock,
+        observer: Observer,
+        min_free_space: int = 0,
+        memory_budget: int = MEMORY_BUDGET,
+        ballast: int = BALLAST,
+        linger: Linger | None = None,
+        connect: Connect = connect,
+        disk: Disk | None = None,
+        tag: int | None = None,
+    ) -> None:
+        self._directory = directory
+        self._run_blocking = run_blocking
+        self._clock = clock
+        self._observer = observer
+        self._min_free_space = min_free_space
+        self._memory_budget = memory_budget
+        self._ballast = ballast
+        self._linger = linger or Linger()
+        self._connect = connect
+        self._disk = disk
+        self._tag = secrets.randbits(TAG_BITS) if tag is None else tag
+        self._lock: int | None = None
+
+    async def __aenter__(self) -> SqliteSpool:
+        shard, recovered = await self._run_blocking(self._open)
+        contents = ContentStore(shard.disk, self._run_blocking, recovered.epoch)
+        resident = ResidentContents(self._memory_budget)
+        space = Space(shard.disk, self._min_free_space)
+        reading = trio.Lock()
+        committer = Committer(
+            shard,
+            contents,
+            resident,
+            space,
+            self._run_blocking,
+            reading,
+            self._observer,
+            self._linger,
+        )
+        keeper = HouseKeeper(committer, shard.disk, space, self._ballast, self._observer)
+        if not recovered.clean:
+            self._observer(Trouble(where="spool", what="the last end was not clean: recovered"))
+        committer.report(recovered.set_aside)
+        self._shard = shard
+        self._committer = committer
+        self._nursery_manager = trio.open_nursery()
+        self._nursery = await self._nursery_manager.__aenter__()
+        self._nursery.start_soon(committer.run)
+        self._nursery.start_soon(keeper.run)
+        return SqliteSpool(
+            shard,
+            committer,
+            contents,
+            resident,
+            space,
+            self._run_blocking,
+            reading,
+            self._observer,
+        )
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The block's own exception passes by the nursery, which would wrap it in a group.
+        self._committer.stop()
+        self._nursery.cancel_scope.cancel()  # the committer is shielded, and ends by itself
+        try:
+            await self._nursery_manager.__aexit__(None, None, None)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._run_blocking(self._close)
+
+    def _open(self) -> tuple[Shard, Recovered]:
+        try:
+            if self._directory is not None:
+                self._lock = take_lock(self._directory)
+            shard = Shard(
+                self._directory,
+                self._own_disk(),
+                self._clock,
+                self._connect,
+                self._tag,
+                self._ballast,
+            )
+            return shard, shard.open()
+        except BaseException as error:
+            self._unlock()
+            if isinstance(error, OSError):
+                raise SpoolUnavailable(f"{self._directory}: {error.strerror}") from error
+            raise
+
+    def _own_disk(self) -> Disk:
+        if self._disk is not None:
+            return self._disk
+        if self._directory is None:
+            return MemoryDisk()
+        return DirectoryDisk(self._directory)
+
+    def _close(self) -> None:
+        self._shard.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def open_memory_spool(
+    *,
+    clock: Clock,
+    observer: Observer = lambda _: None,
+    min_free_space: int = 0,
+    memory_budget: int = MEMORY_BUDGET,
+    disk: Disk | None = None,
+    connect: Connect = connect,
+) -> open_spool:
+    """The same spool with everything in memory and nothing in a thread: for virtual time.
+
+    No linger, so that a commit takes no virtual time.
+    """
+    return open_spool(
+        None,
+        run_blocking=inline,
+        clock=clock,
+        observer=observer,
+        min_free_space=min_free_space,
+        memory_budget=memory_budget,
+        ballast=0,
+        linger=Linger(0.0, 0.0),
+        connect=connect,
+        disk=disk,
+        tag=1,
+    )
