@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 _ENHANCED: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
@@ -30,11 +31,10 @@ class Reply:
         if not 200 <= self.code <= 599:
             raise ValueError(f"{self.code} is no reply code")
         if self.enhanced:
-            if not _ENHANCED.fullmatch(self.enhanced):
-                raise ValueError(f"{self.enhanced!r} is no enhanced status code")
-            if self.enhanced[0] != str(self.code)[0]:
-                raise ValueError(f"class of {self.enhanced} contradicts {self.code}")
-        if _UNPRINTABLE.search(self.text) or any(map(_UNPRINTABLE.search, self.more)):
+            _check(self.code, self.enhanced)
+        if self.text.isprintable() and not self.more:
+            return  # nearly always, and the search costs more than the rest
+        if any(map(_UNPRINTABLE.search, self.lines)):
             raise ValueError("a reply line holds a control character")
 
     @property
@@ -53,13 +53,20 @@ class Reply:
     def is_permanent(self) -> bool:
         return self.code // 100 == 5
 
-    def __bytes__(self) -> bytes:
+    @property
+    def octets(self) -> bytes:
+        """What goes over the wire, every line with its CRLF."""
         if not self._octets:
             object.__setattr__(self, "_octets", self._encode())
         return self._octets
 
+    def __bytes__(self) -> bytes:
+        return self.octets
+
     def _encode(self) -> bytes:
         prefix = f"{self.enhanced} " if self.enhanced else ""
+        if not self.more:
+            return f"{self.code} {prefix}{self.text}\r\n".encode()
         *head, last = self.lines
         text = "".join(f"{self.code}-{prefix}{line}\r\n" for line in head)
         return f"{text}{self.code} {prefix}{last}\r\n".encode()
@@ -68,3 +75,11 @@ class Reply:
         """One line, for a log or a report."""
         return " ".join(filter(None, (str(self.code), self.enhanced, *self.lines)))
 
+
+@lru_cache(maxsize=256)
+def _check(code: int, enhanced: str) -> None:
+    """Raise ValueError unless ``enhanced`` is a code, and of the class of ``code``."""
+    if not _ENHANCED.fullmatch(enhanced):
+        raise ValueError(f"{enhanced!r} is no enhanced status code")
+    if enhanced[0] != str(code)[0]:
+        raise ValueError(f"class of {enhanced} contradicts {code}")

@@ -73,13 +73,11 @@ class LineBuffer:
         start, buffer = self._position, self._buffer
         end = buffer.find(b"\r\n", start, start + LINE_LIMIT)
         if end < 0:
-            return self._without_end()
+            return self._without_end() if start < len(buffer) else None
         self._position = end + 2
         line = buffer[start:end]
-        if b"\n" in line:
-            return BadLine(_BARE, excerpt(line[: line.index(b"\n")]))
-        if b"\r" in line:
-            return BadLine(_BARE, excerpt(line))
+        if b"\n" in line or b"\r" in line:
+            return BadLine(_BARE, excerpt(line.partition(b"\n")[0]))
         return line
 
     def _without_end(self) -> BadLine | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from edgerelay.mail.address import Mailbox
@@ -75,6 +76,16 @@ _KNOWN_ELSEWHERE: Final = frozenset(
 
 #: Nothing the client says is a command now.
 _SILENT: Final = frozenset({State.HANDSHAKE, State.CLOSED})
+
+_CONNECTED: Final = State.CONNECTED
+_DATA: Final = Verb.DATA
+_END_OF_DATA: Final = Verb.END_OF_DATA
+
+#: Commands as they are nearly always: the same senders and recipients come all day.
+_REMEMBERED: Final = 4096
+
+#: Only a bare <postmaster> needs to know whose it is.
+_NOBODY: Final = Mailbox("postmaster", "invalid")
 
 _VERBS: Final = {
     verb.name: verb for verb in Verb if verb not in (Verb.END_OF_DATA, Verb.TLS_STARTED)
@@ -148,11 +159,10 @@ class ServerProtocol:
             raise LocalProtocolError("the event before has had no answer")
         if self._reader is not None:
             return self._next_content(self._reader)
-        if self.state in _SILENT:
-            return None
-        if self._lines.peek() == _TLS_HANDSHAKE and self.state is State.CONNECTED:
+        state = self.state
+        if state is _CONNECTED and self._lines.peek() == _TLS_HANDSHAKE:
             self._pending = Refused(_NOT_SMTP, "TLS handshake", fatal=True)
-        else:
+        elif state not in _SILENT:
             line = self._lines.next_line()
             if line is None:
                 return None
@@ -172,12 +182,12 @@ class ServerProtocol:
         elif event is None:
             if self.state is not State.CONNECTED or reply.code not in (220, 554):
                 raise LocalProtocolError(f"{reply.code} answers nothing")
-        elif isinstance(event, Refused):
+        elif type(event) is Refused:
             if event.fatal:
                 self._close()
         else:
             self._move(event, reply)
-        return bytes(reply)
+        return reply.octets
 
     def ehlo_reply(self, hostname: str) -> Reply:
         """The positive answer to EHLO: what is on offer now."""
@@ -198,27 +208,25 @@ class ServerProtocol:
     # --- what a reply does -----------------------------------------------------------------
 
     def _move(self, event: Event, reply: Reply) -> None:
-        positive = reply.is_positive
-        if (reply.code == 354) != (positive and self._verb is Verb.DATA):
-            raise LocalProtocolError(f"{reply.code} does not answer {self._verb.name}")
-        self.state = after(self.state, self._verb, succeeded=positive)
-        match event:
-            case Rcpt():
-                self._refused_recipient = self._refused_recipient or not positive
-            case Mail() if positive:
-                self._smtputf8 = event.envelope.smtputf8
-                self._refused_recipient = False
-            case StartData() if positive:
-                self._reader = DataReader(
-                    self._extensions.size, reject_long_lines=self._reject_long_lines
-                )
-            case EndOfData():
-                self._reader = None
-                self._ended = False
-            case Hello() if positive:
-                self._extended = event.verb == "EHLO"
-            case _:
-                pass
+        verb, positive = self._verb, reply.code < 400
+        if (reply.code == 354) != (positive and verb is _DATA):
+            raise LocalProtocolError(f"{reply.code} does not answer {verb.name}")
+        self.state = after(self.state, verb, succeeded=positive)
+        kind = type(event)
+        if kind is EndOfData:
+            self._reader = None
+            self._ended = False
+        elif not positive:
+            self._refused_recipient = self._refused_recipient or kind is Rcpt
+        elif kind is StartData:
+            self._reader = DataReader(
+                self._extensions.size, reject_long_lines=self._reject_long_lines
+            )
+        elif isinstance(event, Mail):
+            self._smtputf8 = event.envelope.smtputf8
+            self._refused_recipient = False
+        elif isinstance(event, Hello):
+            self._extended = event.verb == "EHLO"
 
     def _close(self) -> None:
         self.state = State.CLOSED
@@ -240,7 +248,7 @@ class ServerProtocol:
                 return DataChunk(content)
             if rest is None:
                 return None
-        self._verb = Verb.END_OF_DATA
+        self._verb = _END_OF_DATA
         self._pending = EndOfData(reader.problem, reader.size)
         return self._pending
 
@@ -254,7 +262,7 @@ class ServerProtocol:
         if not text.isprintable() and CONTROL.search(text):
             return Refused(_BAD_CHARACTERS, excerpt(line))
         word, _, argument = text.partition(" ")
-        verb = _VERBS.get(word.upper())
+        verb = _VERBS.get(word) or _VERBS.get(word.upper())
         if verb is None:
             return self._unknown(word.upper(), line)
         if self._tls_required and verb not in BEFORE_TLS:
@@ -289,6 +297,8 @@ class ServerProtocol:
         return Hello("EHLO" if self._verb is Verb.EHLO else "HELO", name)
 
     def _mail(self, argument: str) -> Event:
+        if argument.isascii() and " " not in argument:
+            return _plain_mail(argument)
         path, rest = reverse_path(argument)
         given = mail_parameters(rest, extended=self._extended)
         size = given.get("SIZE", int)
@@ -307,6 +317,8 @@ class ServerProtocol:
         return Mail(envelope, size)
 
     def _rcpt(self, argument: str) -> Event:
+        if "@" in argument and " " not in argument and argument.isascii():
+            return _plain_rcpt(argument)
         path, rest = forward_path(argument, self._postmaster)
         if not self._smtputf8 and not argument.isascii():
             raise GrammarError(_NEEDS_SMTPUTF8)
@@ -320,6 +332,22 @@ class ServerProtocol:
         if not self._lines.is_empty:
             return Refused(_AFTER_STARTTLS, "STARTTLS", fatal=True)
         return StartTls()
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _plain_mail(argument: str) -> Mail:
+    """MAIL without a space, hence without parameters, in ASCII."""
+    path, rest = reverse_path(argument)
+    mail_parameters(rest, extended=False)  # refuses any
+    return Mail(Envelope(path), None)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _plain_rcpt(argument: str) -> Rcpt:
+    """RCPT without a space, in ASCII, and with a domain: no bare <postmaster>."""
+    path, rest = forward_path(argument, _NOBODY)
+    rcpt_parameters(rest, extended=False)
+    return Rcpt(Recipient(path))
 
 
 def _no_argument(argument: str) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from types import MappingProxyType
 from typing import Final
 
 
@@ -60,26 +59,24 @@ def _commands(state: State, moves: Mapping[Verb, State]) -> Mapping[Verb, State]
     identify = {Verb.EHLO: State.READY, Verb.HELO: State.READY}
     # RFC 5321 section 4.1.4: EHLO also ends a transaction, as RSET does.
     abandon = {Verb.RSET: state if state is State.CONNECTED else State.READY}
-    return MappingProxyType({**anytime, **identify, **abandon, **moves, Verb.QUIT: State.CLOSED})
+    return {**anytime, **identify, **abandon, **moves, Verb.QUIT: State.CLOSED}
 
 
 #: Which commands may come in a state, and the state that follows a positive reply.
-AFTER_SUCCESS: Final[Mapping[State, Mapping[Verb, State]]] = MappingProxyType(
-    {
-        State.CONNECTED: _commands(State.CONNECTED, {}),
-        State.READY: _commands(
-            # RFC 3207 section 4: not inside a transaction, so only here.
-            State.READY,
-            {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.HANDSHAKE},
-        ),
-        State.MAIL: _commands(State.MAIL, {Verb.RCPT: State.RCPT}),
-        State.RCPT: _commands(State.RCPT, {Verb.RCPT: State.RCPT, Verb.DATA: State.DATA}),
-        State.DATA: MappingProxyType({Verb.END_OF_DATA: State.READY}),
-        # RFC 3207 section 4.2: what the client said in the clear is forgotten.
-        State.HANDSHAKE: MappingProxyType({Verb.TLS_STARTED: State.CONNECTED}),
-        State.CLOSED: MappingProxyType({}),
-    }
-)
+AFTER_SUCCESS: Final[Mapping[State, Mapping[Verb, State]]] = {
+    State.CONNECTED: _commands(State.CONNECTED, {}),
+    State.READY: _commands(
+        # RFC 3207 section 4: not inside a transaction, so only here.
+        State.READY,
+        {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.HANDSHAKE},
+    ),
+    State.MAIL: _commands(State.MAIL, {Verb.RCPT: State.RCPT}),
+    State.RCPT: _commands(State.RCPT, {Verb.RCPT: State.RCPT, Verb.DATA: State.DATA}),
+    State.DATA: {Verb.END_OF_DATA: State.READY},
+    # RFC 3207 section 4.2: what the client said in the clear is forgotten.
+    State.HANDSHAKE: {Verb.TLS_STARTED: State.CONNECTED},
+    State.CLOSED: {},
+}
 
 _WHATEVER_THE_REPLY: Final = frozenset({Verb.END_OF_DATA, Verb.QUIT})
 
