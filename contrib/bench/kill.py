@@ -219,6 +219,7 @@ def judge(kills: list[Kill], load: Load, came: Counter[str], held: str) -> int:
     for identifier in lost[:10]:
         print("lost:", identifier)
     return verdict(
+        ("there was load between the kills", len(load.acknowledged) >= 50 * len(kills)),
         ("every acknowledged message arrived", not lost),
         ("no more duplicates than each kill explains", unexplained == 0),
     )
