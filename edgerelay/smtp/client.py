@@ -28,6 +28,8 @@ _LINES_LIMIT: Final = 100
 #: the answer to EHLO all lines are kept.)
 _KEPT_CHARACTERS: Final = 512
 _KEPT_LINES: Final = 20
+#: Octets of a line that may be remembered.
+_REMEMBERED_OCTETS: Final = 1024
 
 # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
 # (RFC 5321 section 4.2; 1yz is not used in SMTP).
@@ -156,7 +158,8 @@ class ClientProtocol:
 
     def data(self) -> bytes:
         self._tail = b"\r\n"
-        return self._command("other", "DATA")
+        self._asked.append("other")
+        return b"DATA\r\n"
 
     def rset(self) -> bytes:
         return self._command("other", "RSET")
@@ -220,9 +223,29 @@ class ClientProtocol:
         absent or contradicting. Raises PeerProtocolError for what is no reply, and for one
         that nobody asked for; PeerClosedError, a kind of it, if replies will not come.
         """
-        while True:
-            if self._position >= len(self._buffer) and not self._closed:
-                return None
+        start = self._position
+        if start >= len(self._buffer) and not self._closed:
+            return None
+        asked = self._asked[0] if self._asked else None
+        # Nearly always a line is a reply, and one that was given before.
+        end = self._buffer.find(b"\r\n", start, start + _REMEMBERED_OCTETS)
+        if end >= 0 and not self._lines and (reply := _of_line(self._buffer[start:end])):
+            self._position = end + 2
+        elif (lines := self._next_lines()) is None:
+            return None
+        else:
+            kept = _KEPT_LINES if asked else 1
+            reply = _read(lines if asked == "EHLO" else lines[:kept])
+        if asked is None:
+            raise PeerProtocolError(f"the server said, unasked: {reply}")
+        self._asked.popleft()
+        if asked != "other":
+            self._note(asked, reply)
+        return reply
+
+    def _next_lines(self) -> list[bytes] | None:
+        """Return the lines of the next reply; None if its last one has not come."""
+        while self._position < len(self._buffer) or self._closed:
             end = self._buffer.find(b"\r\n", self._position, self._position + _LINE_LIMIT)
             if end < 0:
                 self._check_unended()
@@ -230,15 +253,9 @@ class ClientProtocol:
             line = self._buffer[self._position : end]
             self._position = end + 2
             if self._take(line):
-                break
-        lines, self._lines = self._lines, []
-        if not self._asked:
-            raise PeerProtocolError(f"the server said, unasked: {_reply(lines[:1])}")
-        asked = self._asked.popleft()
-        reply = _reply(lines if asked == "EHLO" else lines[:_KEPT_LINES])
-        if asked != "other":
-            self._note(asked, reply)
-        return reply
+                lines, self._lines = self._lines, []
+                return lines
+        return None
 
     def _command(self, asked: _Asked, line: str) -> bytes:
         octets = line.encode()
@@ -287,13 +304,18 @@ def _notify(notify: Notify) -> str:
     return ",".join(filter(None, words)) or "NEVER"
 
 
-def _reply(lines: Sequence[bytes]) -> Reply:
-    """Servers say the same few things all day; what is short is read once."""
-    octets = len(lines[0]) if len(lines) == 1 else sum(map(len, lines))
-    return (_remembered if octets <= _REMEMBERED_OCTETS else _read)(tuple(lines))
+@lru_cache(maxsize=512)  # about 1 MiB at worst
+def _of_line(line: bytes) -> Reply | None:
+    """Return the reply that a line is, if it is one and all of it.
+
+    Servers say the same few things all day: they are read once.
+    """
+    if line[3:4] == b"-" or _reply_line.fullmatch(line) is None:
+        return None
+    return _read((line,))
 
 
-def _read(lines: tuple[bytes, ...]) -> Reply:
+def _read(lines: Sequence[bytes]) -> Reply:
     code = int(lines[0][:3])
     texts = [_text(line) for line in lines]
     match = _enhanced.match(texts[0])
@@ -303,8 +325,6 @@ def _read(lines: tuple[bytes, ...]) -> Reply:
     return Reply(code, enhanced, texts[0], tuple(texts[1:]))
 
 
-_REMEMBERED_OCTETS: Final = 1024
-_remembered: Final = lru_cache(maxsize=512)(_read)  # about 1 MiB at worst
 _capabilities: Final = lru_cache(maxsize=64)(Capabilities.from_reply)
 
 
