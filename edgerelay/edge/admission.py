@@ -18,16 +18,16 @@ PROXY_TIMEOUT: Final = 5.0
 _AT_ONCE: Final = 4096
 
 
-async def identify(transport: Transport, listener: ListenerSettings) -> tuple[Client, bytes]:
-    """Return the client, and what it has said already.
+async def identify(
+    peer: Client, transport: Transport, listener: ListenerSettings
+) -> tuple[Client, bytes]:
+    """Return the client, and what it has said already; ``peer`` is the client or its proxy.
 
     Raises `ProxyError` if the peer must send a PROXY header but does not, `TransportError`
     if it goes away or takes more than `PROXY_TIMEOUT`.
     """
-    client = Client.from_peer(transport.peer)
-    proxies = listener.proxy_protocol_from
-    if not proxies or not client.is_in(proxies):
-        return client, b""
+    if not peer.is_in(listener.proxy_protocol_from):
+        return peer, b""
     transport.deadline = trio.current_time() + PROXY_TIMEOUT
     # Not an octet past the header where the rest belongs to a handshake.
     exact = listener.tls is ListenerTls.IMPLICIT
@@ -38,7 +38,7 @@ async def identify(transport: Transport, listener: ListenerSettings) -> tuple[Cl
             raise ProxyError("ended")
         data += more
     header = parse_proxy_header(data)
-    behind = Client.behind_proxy(*header.client) if header.client else client.unnamed()
+    behind = Client.behind_proxy(*header.client) if header.client else peer.unnamed()
     return behind, data[header.length :]
 
 
@@ -47,12 +47,13 @@ class Place:
 
     __slots__ = ("_key", "_limits", "admission")
 
-    def __init__(self, limits: ClientLimits, client: Client) -> None:
+    def __init__(self, limits: ClientLimits, client: Client, now: float) -> None:
+        """``now`` is monotonic, in seconds."""
         self._limits = limits
         self._key = client.key
         self.admission = Admission.ADMITTED
         if self._key is not None:
-            self.admission = limits.admit(self._key, trio.current_time())
+            self.admission = limits.admit(self._key, now)
 
     def leave(self) -> None:
         """Idempotent; nothing for a client that was not admitted."""

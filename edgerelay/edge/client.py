@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edgerelay.edge.limits import client_key
 from edgerelay.edge.settings import Network
@@ -11,29 +12,12 @@ from edgerelay.net.endpoint import Address, canonical, host_and_port
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """``address`` is None for a Unix socket, and for a client its proxy does not name."""
+class Host:
+    """An address with all that is made of it: that costs more to make than to keep."""
 
-    endpoint: str  #: for events: "192.0.2.1:4711", "unix:PATH"
-    address: Address | None
-    named: bool = True  #: False: `endpoint` is the proxy's
-
-    @classmethod
-    def from_peer(cls, peer: str) -> Client:
-        """``peer`` is `Transport.peer`."""
-        host = peer.rpartition(":")[0].strip("[]")
-        try:
-            return cls(peer, canonical(host))
-        except ValueError:
-            return cls(peer, None)
-
-    @classmethod
-    def behind_proxy(cls, address: Address, port: int) -> Client:
-        return cls(host_and_port(address, port), address)
-
-    def unnamed(self) -> Client:
-        """The proxy spoke for itself: its address is told, but nobody is trusted for it."""
-        return Client(self.endpoint, self.address, named=False)
+    address: Address | None  #: None for a Unix socket
+    text: str  #: the address, or ""
+    key: str | None  #: the prefix that limits go by
 
     def is_in(self, networks: Sequence[Network]) -> bool:
         address = self.address
@@ -41,11 +25,44 @@ class Client:
             address.version == network.version and address in network for network in networks
         )
 
-    def may_be_trusted(self, networks: Sequence[Network]) -> bool:
-        """It is in one of them, and it is the client itself that is."""
-        return self.named and self.is_in(networks)
+
+@lru_cache(maxsize=4096)
+def host_of(text: str) -> Host:
+    """Read an address literal; of what is none, nothing is known."""
+    try:
+        address = canonical(text)
+    except ValueError:
+        return Host(None, "", None)
+    return Host(address, str(address), client_key(address))
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    endpoint: str  #: for events: "192.0.2.1:4711", "unix:PATH"
+    host: Host
+    named: bool = True  #: False: both are the proxy's
+
+    @classmethod
+    def from_peer(cls, peer: str) -> Client:
+        """``peer`` is `Transport.peer`."""
+        return cls(peer, host_of(peer.rpartition(":")[0].strip("[]")))
+
+    @classmethod
+    def behind_proxy(cls, address: Address, port: int) -> Client:
+        return cls(host_and_port(address, port), host_of(str(address)))
+
+    def unnamed(self) -> Client:
+        """The proxy spoke for itself: its address is told, but nobody is trusted for it."""
+        return Client(self.endpoint, self.host, named=False)
+
+    @property
+    def address(self) -> Address | None:
+        return self.host.address
+
+    def is_in(self, networks: Sequence[Network]) -> bool:
+        return self.host.is_in(networks)
 
     @property
     def key(self) -> str | None:
         """What limits count it by; None: not limited, it is a proxy or on this machine."""
-        return client_key(self.address) if self.address is not None and self.named else None
+        return self.host.key if self.named else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -27,7 +26,6 @@ class Admission(Enum):
     TOO_FAST = "too many new connections"
 
 
-@lru_cache(maxsize=4096)
 def client_key(address: Address) -> str:
     """The prefix that limits go by. IPv4-mapped addresses have been turned into IPv4."""
     if isinstance(address, IPv6Address):

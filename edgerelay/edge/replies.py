@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from edgerelay.mail.reply import Reply
@@ -47,8 +48,15 @@ _LAST_WORDS: Final = {
 }
 
 
+@lru_cache(maxsize=16)
 def greeting(hostname: str) -> Reply:
     return Reply(220, "", f"{hostname} ESMTP edgerelay")
+
+
+@lru_cache(maxsize=16)
+def hello(hostname: str) -> Reply:
+    """The positive answer to HELO; that to EHLO depends on what is on offer."""
+    return Reply(250, "", hostname)
 
 
 def last_words(hostname: str, why: str) -> Reply:

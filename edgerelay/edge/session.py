@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import trio
@@ -84,8 +85,8 @@ class Session:
         self._shared = shared
         self._transport = transport
         self._listener = listener
-        client = Client.from_peer(transport.peer)
-        self._record = Record(shared.observer, shared.new_token(), listener.name, client)
+        peer = Client.from_peer(transport.peer)
+        self._record = Record(shared.observer, shared.new_token(), listener.name, peer)
         self._place: Place | None = None
         self._trusted = False
         self._protocol = self._new_protocol()
@@ -143,25 +144,24 @@ class Session:
         # What was answered but not sent yet goes first: above all the 250 of a commit.
         self._said.append(bytes(replies.signed(reply, self._record.token)))
         with contextlib.suppress(TransportError):  # nobody hears it
-            await self._flush()
+            await self._transport.send(self._take_said())
 
     async def _open(self) -> bytes | None:
         """Return what the client has said already, or None if it is not to be answered."""
         try:
-            client, rest = await identify(self._transport, self._listener)
+            client, rest = await identify(self._record.client, self._transport, self._listener)
         except (ProxyError, TransportError):
             self._end = "no proxy header"
             return None
         shared, self._record.client = self._shared, client
-        self._place = Place(shared.limits, client)
+        self._place = Place(shared.limits, client, self._record.now())
         implicit = self._listener.tls is ListenerTls.IMPLICIT
         if self._place.admission is not Admission.ADMITTED:
             if not implicit:
                 raise _EndedError(self._place.admission.value)
             self._end = self._place.admission.value
             return None
-        relay_from = shared.settings.relay_from
-        self._trusted = bool(relay_from) and client.may_be_trusted(relay_from)
+        self._trusted = client.named and shared.may_relay(client.host.text)
         if implicit:
             await self._handshake()
         return rest
@@ -176,70 +176,73 @@ class Session:
         self._end = ""
 
     async def _converse(self, data: bytes) -> None:
-        protocol, said = self._protocol, self._said
+        transport, protocol, said = self._transport, self._protocol, self._said
         said.append(protocol.send(replies.greeting(self._shared.settings.hostname)))
-        if data:
-            protocol.receive_data(data)
         while True:
-            event = protocol.next_event()
-            if event is None:
-                if said:
-                    await self._flush()
-                if self._end or not await self._receive():
-                    return
-            elif type(event) is DataChunk:
+            if data:
+                protocol.receive_data(data)
+                await self._answer()
+            if said:
+                await transport.send(self._take_said())
+            if self._end:
+                return
+            transport.deadline = self._next_deadline()
+            data = await transport.receive()
+            if not data:
+                return
+            self._record.octets += len(data)
+
+    async def _answer(self) -> None:
+        """Answer all that has come, the replies of a pipelined group with one write."""
+        protocol, said = self._protocol, self._said
+        while (event := protocol.next_event()) is not None:
+            if type(event) is DataChunk:
                 await self._open_transaction().receive(event.data)
-            else:
-                reply = await _HANDLERS[type(event)](self, event)
-                said.append(protocol.send(reply))
-                if type(event) is StartTls:
-                    await self._secure()
-                elif len(said) >= _TURN:
-                    await self._flush()
-                    await trio.lowlevel.checkpoint()
+                continue
+            answer = _HANDLERS[type(event)](self, event)
+            said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
+            if type(event) is StartTls:
+                await self._secure()
+            elif len(said) >= _TURN:
+                await self._transport.send(self._take_said())
+                await trio.lowlevel.checkpoint()
 
-    async def _flush(self) -> None:
+    def _take_said(self) -> bytes:
         said = self._said
-        data = said[0] if len(said) == 1 else b"".join(said)
+        octets = said[0] if len(said) == 1 else b"".join(said)
         said.clear()
-        await self._transport.send(data)
+        return octets
 
-    async def _receive(self) -> bool:
-        """Wait for octets and pass them on. False: the client has gone."""
-        settings, now, transaction = self._shared.settings, trio.current_time(), self._transaction
+    def _next_deadline(self) -> float:
+        """Until when the client may stay silent. Raises if it is to say nothing more."""
+        settings, now, transaction = self._shared.settings, self._record.now(), self._transaction
         if transaction is None:
             # Only here may a session end that has done nothing wrong.
             if self._shared.stopping:
                 raise _EndedError("shutdown")
             if now - self._record.started >= settings.session_timeout:
                 raise _EndedError("too long")
-            self._transport.deadline = now + settings.command_timeout
         elif transaction.is_receiving:
-            self._transport.deadline = now + settings.data_timeout
-        else:
-            self._transport.deadline = now + settings.command_timeout
-        data = await self._transport.receive()
-        self._record.octets += len(data)
-        self._protocol.receive_data(data)
-        return bool(data)
+            return now + settings.data_timeout
+        return now + settings.command_timeout
 
     async def _secure(self) -> None:
-        await self._flush()
+        await self._transport.send(self._take_said())
         await self._handshake()
         self._protocol.tls_started()
         self._record.helo = ""
 
-    async def _on_hello(self, event: Hello) -> Reply:
+    def _on_hello(self, event: Hello) -> Reply:
         self._end_transaction()
         self._record.helo = escape(event.name)
         self._extended = event.verb == "EHLO"
         hostname = self._shared.settings.hostname
-        return self._protocol.ehlo_reply(hostname) if self._extended else Reply(250, "", hostname)
+        return self._protocol.ehlo_reply(hostname) if self._extended else replies.hello(hostname)
 
-    async def _on_mail(self, event: Mail) -> Reply:
+    def _on_mail(self, event: Mail) -> Reply:
         if not self._shared.has_room:
             return self._refuse("mail", replies.NO_ROOM, event.envelope.reverse_path)
-        self._transaction = MailTransaction(self._shared, event.envelope, trio.current_time())
+        self._transaction = MailTransaction(self._shared, event.envelope, self._record.now())
         return replies.MAIL_OK
 
     async def _on_rcpt(self, event: Rcpt) -> Reply:
@@ -261,7 +264,7 @@ class Session:
             self._record.errors += 1
         return self._refuse("rcpt", reply, reverse_path, forward_path)
 
-    async def _on_start_data(self, _: StartData) -> Reply:
+    def _on_start_data(self, _: StartData) -> Reply:
         transaction = self._open_transaction()
         if not self._shared.has_room:
             return self._refuse("data", replies.NO_ROOM, transaction.envelope.reverse_path)
@@ -279,30 +282,30 @@ class Session:
         self._record.accept(result, transaction)
         return replies.queued(result.queue_id)
 
-    async def _on_reset(self, _: Reset) -> Reply:
+    def _on_reset(self, _: Reset) -> Reply:
         self._end_transaction()
         return replies.OK
 
-    async def _on_noop(self, _: Noop) -> Reply:
+    def _on_noop(self, _: Noop) -> Reply:
         return replies.OK
 
-    async def _on_verify(self, _: Verify) -> Reply:
+    def _on_verify(self, _: Verify) -> Reply:
         return replies.CANNOT_VERIFY
 
-    async def _on_expand(self, _: Expand) -> Reply:
+    def _on_expand(self, _: Expand) -> Reply:
         return replies.signed(replies.NOT_EXPANDED, self._record.token)
 
-    async def _on_help(self, _: Help) -> Reply:
+    def _on_help(self, _: Help) -> Reply:
         return replies.HELP
 
-    async def _on_quit(self, _: Quit) -> Reply:
+    def _on_quit(self, _: Quit) -> Reply:
         self._end = "quit"
         return replies.BYE
 
-    async def _on_start_tls(self, _: StartTls) -> Reply:
+    def _on_start_tls(self, _: StartTls) -> Reply:
         return replies.TLS_READY
 
-    async def _on_refused(self, event: Refused) -> Reply:
+    def _on_refused(self, event: Refused) -> Reply:
         self._record.errors += 1
         if event.fatal:
             self._end = "protocol"
@@ -332,29 +335,34 @@ class Session:
         listener, settings = self._listener, self._shared.settings
         starttls = listener.tls_context is not None and listener.tls in _STARTTLS
         return ServerProtocol(
-            extensions=Extensions(size=settings.message_size, starttls=starttls),
+            extensions=_offer(settings.message_size, starttls),
             postmaster=self._shared.postmaster,
             tls_required=listener.tls is ListenerTls.REQUIRED,
             long_lines=settings.long_lines,
         )
 
     def _facts(self, transaction: MailTransaction) -> ClientFacts:
-        tls, address = self._transport.tls, self._record.client.address
+        tls = self._transport.tls
         smtputf8 = transaction.envelope.smtputf8
         return ClientFacts(
-            address=str(address or ""),
+            address=self._record.client.host.text,
             helo=self._record.helo,
             protocol=protocol_name(
                 extended=self._extended, tls=tls is not None, smtputf8=smtputf8
             ),
-            tls=str(tls or ""),
+            tls="" if tls is None else str(tls),
             trusted=self._trusted,
         )
 
 
+@lru_cache(maxsize=64)
+def _offer(size: int, starttls: bool) -> Extensions:
+    return Extensions(size=size, starttls=starttls)
+
+
 _STARTTLS: Final = (ListenerTls.STARTTLS, ListenerTls.REQUIRED)
 
-_HANDLERS: Final[dict[type, Callable[[Session, Any], Awaitable[Reply]]]] = {
+_HANDLERS: Final[dict[type, Callable[[Session, Any], Reply | Awaitable[Reply]]]] = {
     Hello: Session._on_hello,
     Mail: Session._on_mail,
     Rcpt: Session._on_rcpt,

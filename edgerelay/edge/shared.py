@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import count
+from functools import lru_cache
+from itertools import chain, count, product
 from typing import Final
 
 from edgerelay.edge.boundary import Recipients
+from edgerelay.edge.client import host_of
 from edgerelay.edge.limits import ClientLimits
 from edgerelay.edge.settings import EdgeSettings
 from edgerelay.mail.address import Mailbox
@@ -26,6 +28,7 @@ class Shared:
         "clock",
         "content",
         "limits",
+        "may_relay",
         "observer",
         "postmaster",
         "recipients",
@@ -58,11 +61,16 @@ class Shared:
         self.stopping = False
         # Microseconds at the start tell workers, and one worker's lives, apart.
         self._tag = _letters(int(clock() * 1e6) % len(_LETTERS) ** 4)
-        self._numbers = count(1)
+        self._numbers = chain.from_iterable(product(_LETTERS, repeat=n) for n in count(1))
+        #: Whether the network of an address, given as text, may relay anywhere.
+        self.may_relay = lru_cache(maxsize=4096)(self._is_in_relay_from)
 
     def new_token(self) -> str:
         """A session's name, for refusals and events."""
-        return self._tag + _letters(next(self._numbers))
+        return self._tag + "".join(next(self._numbers))
+
+    def _is_in_relay_from(self, address: str) -> bool:
+        return host_of(address).is_in(self.settings.relay_from)
 
     @property
     def has_room(self) -> bool:
@@ -71,8 +79,9 @@ class Shared:
 
 
 def _letters(number: int) -> str:
+    """Always four of them, so that no two tokens can look the same."""
     text = ""
-    while number:
+    for _ in range(4):
         number, digit = divmod(number, len(_LETTERS))
         text = _LETTERS[digit] + text
-    return text or _LETTERS[0]
+    return text

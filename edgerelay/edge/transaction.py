@@ -67,7 +67,7 @@ class MailTransaction:
 
     def knows(self, recipient: Recipient) -> bool:
         """This mailbox was accepted already; case counts before the @ (RFC 5321 section 2.4)."""
-        return _mailbox(recipient) in self._mailboxes
+        return bool(self._mailboxes) and _mailbox(recipient) in self._mailboxes
 
     def add(self, recipient: Recipient, lane: str) -> None:
         self._mailboxes.add(_mailbox(recipient))

@@ -75,7 +75,8 @@ class ReversePath:
         return self.mailbox is None
 
     def __str__(self) -> str:
-        return f"<{self.mailbox or ''}>"
+        mailbox = self.mailbox
+        return "<>" if mailbox is None else f"<{mailbox.local_part}@{mailbox.domain}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class ForwardPath:
     mailbox: Mailbox
 
     def __str__(self) -> str:
-        return f"<{self.mailbox}>"
+        return f"<{self.mailbox.local_part}@{self.mailbox.domain}>"
 
 
 NULL_REVERSE_PATH = ReversePath(None)

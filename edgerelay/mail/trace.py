@@ -41,13 +41,20 @@ def received_field(
     ``client`` is an IP address, or "" if it is not known; ``now`` is in seconds since the
     epoch. ``recipient`` is for a message with one only: others would learn of each other.
     """
-    field = f"Received: from {_NOT_IN_A_NAME.sub('?', helo)}{_tcp_info(client)}\r\n"
-    if tls:
-        field += f"\t(using {tls})\r\n"
-    field += f"\tby {hostname} (edgerelay) with {protocol} id {queue_id}"
+    using = f"\r\n\t(using {tls})" if tls else ""
+    one = ""
     if recipient is not None and (smtputf8 or recipient.mailbox.is_ascii):
-        field += f"\r\n\tfor {recipient}"
-    return f"{field};\r\n\t{_date(int(now))}\r\n".encode()
+        one = f"\r\n\tfor {recipient}"
+    return (
+        f"Received: from {_name(helo)}{_tcp_info(client)}{using}\r\n"
+        f"\tby {hostname} (edgerelay) with {protocol} id {queue_id}{one};\r\n"
+        f"\t{_date(int(now))}\r\n"
+    ).encode()
+
+
+@lru_cache(maxsize=1024)
+def _name(helo: str) -> str:
+    return _NOT_IN_A_NAME.sub("?", helo)
 
 
 def _tcp_info(client: str) -> str:

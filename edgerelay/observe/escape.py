@@ -19,6 +19,8 @@ def escape(text: str, limit: int | None = None) -> str:
     """
     if limit is not None and len(text) > limit:
         text = text[:limit] + "..."
+    if text.isprintable():  # then nothing of it is harmful, and nearly always it is
+        return text
     return _HARMFUL.sub(_escaped, text)
 
 
