@@ -24,24 +24,23 @@ from edgerelay.observe.events import (
     WorkerEnded,
 )
 
-_WARNINGS: Final = (Trouble, LaneDown, Held, Dropped)
+_WARNINGS: Final = frozenset({Trouble, LaneDown, Held, Dropped})
 _encoder: Final = msgspec.json.Encoder()
 # JSON escapes C0 itself; these pass it by: DEL, C1, and what `escape` calls harmful.
 _PASSED_BY_JSON: Final = re.compile(
     rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xa9]|\xef\xbb\xbf"
 )
+_MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))  # formatting is slow
 _COLOURS: Final = {"info": "32", "warning": "33", "error": "31"}
 
 
 def level_of(event: Event) -> str:
     """ "info", "warning" or "error": an error is the death of a process of ours."""
-    if isinstance(event, WorkerEnded):
+    if type(event) is Delivery:
+        return "warning" if event.outcome == "failed" else "info"
+    if type(event) is WorkerEnded:
         return "info" if event.expected else "error"
-    if isinstance(event, _WARNINGS):
-        return "warning"
-    if isinstance(event, Delivery) and event.outcome == "failed":
-        return "warning"
-    return "info"
+    return "warning" if type(event) in _WARNINGS else "info"
 
 
 def json_line(at: float, event: Event, worker: int | None) -> bytes:
@@ -50,18 +49,19 @@ def json_line(at: float, event: Event, worker: int | None) -> bytes:
         body = _encoder.encode(event)
     except (UnicodeEncodeError, msgspec.MsgspecError):  # a lone surrogate: escape it all
         body = _encoder.encode(_escaped(msgspec.to_builtins(event)))
-    where = b"" if worker is None else b'"worker":%d,' % worker
-    if hasattr(event, "worker"):
-        where = b""
-    line = b'{"time":"%s","level":"%s",%s%s\n' % (
-        _time(at).encode(),
-        level_of(event).encode(),
-        where,
-        body[1:],
-    )
-    if line.isascii() and b"\x7f" not in line:
+    rest = _after_time(type(event), level_of(event), worker)
+    line = f'{{"time":"{_time(at)}"{rest}'.encode() + body[1:] + b"\n"
+    if line.isascii() and 0x7F not in line:
         return line  # nearly always; the search costs as much as all the rest
     return _PASSED_BY_JSON.sub(_json_escape, line)
+
+
+@lru_cache(maxsize=128)
+def _after_time(kind: type[Event], level: str, worker: int | None) -> str:
+    """The level, and the worker unless the event has one of its own."""
+    if worker is None or "worker" in kind.__struct_fields__:
+        return f',"level":"{level}",'
+    return f',"level":"{level}","worker":{worker},'
 
 
 def _json_escape(match: re.Match[bytes]) -> bytes:
@@ -120,4 +120,4 @@ def _second(second: int) -> str:
 def _time(at: float) -> str:
     """ISO 8601, UTC, milliseconds; the second is formatted once."""
     second, milliseconds = divmod(int(at * 1000), 1000)
-    return f"{_second(second)}.{milliseconds:03d}Z"
+    return _second(second) + _MILLISECONDS[milliseconds]
