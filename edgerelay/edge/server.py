@@ -74,6 +74,8 @@ class Edge:
         workers take what comes.
         """
         most = self._shared.settings.connections
+        if sock.family != socket.AF_UNIX:  # what is accepted from it inherits that
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
             if self._accepted >= most:
                 await self._room.park()

@@ -36,7 +36,10 @@ _LINGER_OCTETS: Final = 1024 * 1024
 
 
 class SocketTransport:
-    """See `Transport`. Takes over a connected, non-blocking socket."""
+    """See `Transport`. Takes over a connected, non-blocking socket.
+
+    Who makes a TCP socket sets TCP_NODELAY, or lets it inherit that from its listener.
+    """
 
     __slots__ = ("_closed", "_ended", "_peer", "_reaper", "_sock", "_tls", "_want", "deadline")
 
@@ -50,8 +53,6 @@ class SocketTransport:
         self._ended = False  # the peer has said that it sends no more
         self._want = _RECEIVE
         self.deadline = float("inf")
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reaper.add(self)
 
     @property
@@ -76,7 +77,7 @@ class SocketTransport:
             while True:
                 await wait_readable(sock)
                 try:
-                    data = sock.recv(min(limit, self._want))
+                    data = sock.recv(self._want if self._want < limit else limit)
                 except BlockingIOError:
                     continue
                 self._want = _RECEIVE_MANY if len(data) == self._want else _RECEIVE
@@ -247,8 +248,10 @@ async def dial(
     except OSError as error:
         raise _lost(error) from None
     try:
-        if source is not None and family != socket.AF_UNIX:
-            sock.bind((source, 0))
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if source is not None:
+                sock.bind((source, 0))
         with trio.fail_after(timeout):
             await _connect(sock, where)
         return SocketTransport(sock, reaper)

@@ -68,15 +68,18 @@ class LineBuffer:
 
     def next_line(self) -> bytes | BadLine | None:
         """Return the next line without its CRLF; None if its end has not come."""
-        if self._skipping and not self._skip():
+        if not self._buffer or (self._skipping and not self._skip()):
             return None
         start, buffer = self._position, self._buffer
         end = buffer.find(b"\r\n", start, start + LINE_LIMIT)
         if end < 0:
-            return self._without_end() if start < len(buffer) else None
-        self._position = end + 2
+            return self._without_end()
         line = buffer[start:end]
-        if b"\n" in line or b"\r" in line:
+        if end + 2 == len(buffer):  # nearly always: then the next question is cheap
+            self._buffer, self._position = b"", 0
+        else:
+            self._position = end + 2
+        if 0x0A in line or 0x0D in line:
             return BadLine(_BARE, excerpt(line.partition(b"\n")[0]))
         return line
 
