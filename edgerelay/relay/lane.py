@@ -7,7 +7,7 @@ what is said to a hop is `sender`'s. A fault in here ends no other lane.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
@@ -69,13 +69,17 @@ class LaneNow:
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """A task that sends. While idle, ``woken`` and ``idle_since`` are set."""
+    """A task that sends. While idle, ``resting`` and ``idle_since`` are set.
+
+    The scope is shielded all the time, because raising a shield for each message costs more
+    than the look that `Lane.stop` takes at each sender.
+    """
 
     sender: Sender
-    scope: trio.CancelScope
-    woken: trio.Event | None = None
+    handed: PendingDelivery | None
+    scope: trio.CancelScope = field(default_factory=lambda: trio.CancelScope(shield=True))
+    resting: trio.lowlevel.Task | None = None
     idle_since: float = 0.0
-    handed: PendingDelivery | None = None
 
 
 class Lane:
@@ -144,7 +148,10 @@ class Lane:
         """The relay is ending: final dots that have left get their last word, bounded."""
         self._stopping = True
         for worker in self._workers:
-            worker.scope.deadline = trio.current_time() + LAST_WORD
+            if worker.sender.commitment.is_made:
+                worker.scope.deadline = trio.current_time() + LAST_WORD
+            else:
+                worker.scope.cancel()
 
     def now(self) -> LaneNow:
         return LaneNow(
@@ -250,21 +257,20 @@ class Lane:
 
     def _wake(self, worker: _Worker, delivery: PendingDelivery | None) -> None:
         worker.handed = delivery
-        if worker.woken is not None:
-            worker.woken.set()
-            worker.woken = None
+        if worker.resting is not None:
+            trio.lowlevel.reschedule(worker.resting)
+            worker.resting = None
 
     def _hire(self) -> None:
-        services, scope = self._services, trio.CancelScope()
+        services = self._services
         sender = Sender(
             self._hops,
             services.opener,
             services.spool,
             services.maildirs,
             services.observer,
-            scope,
         )
-        worker = _Worker(sender, scope, handed=self._queue.take())
+        worker = _Worker(sender, self._queue.take())
         self._workers.add(worker)
         self._nursery.start_soon(self._work, worker)
 
@@ -288,7 +294,7 @@ class Lane:
             finally:
                 self._workers.discard(worker)
                 self._woken.set()
-                if worker.woken is not None:  # cancelled while idle
+                if worker.resting is not None:  # cancelled while idle
                     self._idle.remove(worker)
                 worker.sender.abort()
 
@@ -297,20 +303,21 @@ class Lane:
         while delivery is not None:
             if not await self._deliver(worker, delivery):
                 break
-            await sender.retire()
+            now = trio.current_time()
+            if sender.has_served(now):
+                await sender.close()
             delivery = self._next()
-            if delivery is None and not self._stopping:
-                delivery = await self._rest(worker)
+            if delivery is None and sender.is_connected and not self._stopping:
+                delivery = await self._rest(worker, now)
         self._workers.discard(worker)
+        worker.scope.shield = False  # `stop` does not see it any more
         await sender.close()
 
-    async def _rest(self, worker: _Worker) -> PendingDelivery | None:
-        if not worker.sender.is_connected:
-            return None
-        worker.woken = woken = trio.Event()
-        worker.idle_since = trio.current_time()
+    async def _rest(self, worker: _Worker, now: float) -> PendingDelivery | None:
+        worker.resting = trio.lowlevel.current_task()
+        worker.idle_since = now
         self._idle.append(worker)
-        await woken.wait()
+        await trio.lowlevel.wait_task_rescheduled(_may_be_cancelled)
         return worker.handed
 
     async def _deliver(self, worker: _Worker, delivery: PendingDelivery) -> bool:
@@ -321,7 +328,9 @@ class Lane:
             await self._unreachable(worker, delivery, none)
             return False
         change = await self._services.recorder.record(delivery, attempt)
-        worker.scope.shield = False
+        worker.sender.commitment.is_made = False
+        if self._stopping:
+            worker.scope.cancel()
         self._queue.done(delivery.key)
         self._services.claims.changed(delivery.key)
         if isinstance(change, Reschedule):
@@ -386,3 +395,7 @@ class Lane:
                 detail=f"{type(error).__name__}: {error}",
             )
         )
+
+
+def _may_be_cancelled(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED

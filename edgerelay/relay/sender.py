@@ -10,8 +10,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-import trio
-
 from edgerelay.mail.reply import Reply
 from edgerelay.observe.events import Observer, Trouble
 from edgerelay.relay.attempt import CONTENT_UNREADABLE, NO_CONNECTION, Attempt, same_for_all
@@ -20,7 +18,13 @@ from edgerelay.relay.finding import NotFound
 from edgerelay.relay.hops import Hops
 from edgerelay.relay.maildir import MaildirWriter
 from edgerelay.relay.settings import HopKind, HopTls
-from edgerelay.relay.transaction import ContentUnreadable, Interrupted, Stage, Transaction
+from edgerelay.relay.transaction import (
+    Commitment,
+    ContentUnreadable,
+    Interrupted,
+    Stage,
+    Transaction,
+)
 from edgerelay.spool.api import PendingDelivery, Spool
 
 #: Seconds after which a connection is given up between two messages, so that a hop that is
@@ -38,7 +42,7 @@ class NoHop(Exception):
 
 
 class Sender:
-    """``scope`` is the cancel scope of the task that calls `deliver`: see `Transaction`."""
+    """``commitment`` tells when its task must be left alone."""
 
     def __init__(
         self,
@@ -47,14 +51,13 @@ class Sender:
         spool: Spool,
         maildirs: MaildirWriter,
         observer: Observer,
-        scope: trio.CancelScope,
     ) -> None:
+        self.commitment: Final = Commitment()
         self._hops = hops
         self._opener = opener
         self._spool = spool
         self._maildirs = maildirs
         self._observer = observer
-        self._scope = scope
         self._connection: Connection | None = None
 
     @property
@@ -119,7 +122,7 @@ class Sender:
     async def _transact(self, connection: Connection, delivery: PendingDelivery) -> Attempt:
         self._connection = connection
         transaction = Transaction(
-            connection, delivery, self._spool, self._opener.settings, self._scope
+            connection, delivery, self._spool, self._opener.settings, self.commitment
         )
         try:
             return await transaction.run()
@@ -134,11 +137,10 @@ class Sender:
                 self._connection = None
                 connection.transport.abort()
 
-    async def retire(self) -> None:
-        """Leave a connection that has served long enough."""
+    def has_served(self, now: float) -> bool:
+        """Whether the connection is to be closed before another message, by trio's clock."""
         connection = self._connection
-        if connection is not None and trio.current_time() - connection.opened > MAX_AGE:
-            await self.close()
+        return connection is not None and now - connection.opened > MAX_AGE
 
     async def close(self) -> None:
         """Say QUIT. Bounded; never raises."""

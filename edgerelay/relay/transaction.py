@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -55,6 +56,14 @@ class ContentUnreadable(Exception):
     """Our own spool failed; the hop is innocent, but the connection is gone."""
 
 
+@dataclass(slots=True)
+class Commitment:
+    """Made: a message may have been delivered of which nothing is recorded yet. Whoever holds
+    one must then be left alone, or the message is delivered twice."""
+
+    is_made: bool = False
+
+
 class _Closing(Exception):
     """421: the hop says that it closes the connection (RFC 5321 section 3.8)."""
 
@@ -64,17 +73,17 @@ class _Closing(Exception):
 
 
 class Transaction:
-    """``scope`` is the task's own: it is shielded from the final dot on, until the caller,
-    having recorded the outcome, takes the shield down."""
+    """``commitment`` is made as the final dot leaves; the caller releases it once the outcome
+    is recorded."""
 
     __slots__ = (
         "_accepted",
+        "_commitment",
         "_connection",
         "_delivery",
         "_go_ahead",
         "_refused",
         "_replies",
-        "_scope",
         "_settings",
         "_spool",
         "_stage",
@@ -86,13 +95,13 @@ class Transaction:
         delivery: PendingDelivery,
         spool: Spool,
         settings: RelaySettings,
-        scope: trio.CancelScope,
+        commitment: Commitment,
     ) -> None:
         self._connection = connection
         self._delivery = delivery
         self._spool = spool
         self._settings = settings
-        self._scope = scope
+        self._commitment = commitment
         self._replies: list[Reply | None] = [None] * len(delivery.recipients)
         self._accepted: list[int] = []
         self._refused: Reply | None = None  # what MAIL was answered
@@ -123,16 +132,14 @@ class Transaction:
 
     async def _converse(self) -> None:
         message, offered = self._delivery.message, self._connection.protocol.capabilities
-        refusal = refusal_of_message(message, offered)
-        wanted: list[int] = []
-        for index, pending in enumerate(self._delivery.recipients):
-            if refusal is None and not offered.smtputf8:
-                self._replies[index] = refusal_of_recipient(pending, offered)
-            elif refusal is not None:
-                self._replies[index] = refusal
-            if self._replies[index] is None:
-                wanted.append(index)
-        if wanted:
+        replies: list[Reply | None] = self._replies
+        if refusal := refusal_of_message(message, offered):
+            replies[:] = [refusal] * len(replies)
+        elif not offered.smtputf8:
+            replies[:] = [
+                refusal_of_recipient(pending, offered) for pending in self._delivery.recipients
+            ]
+        if wanted := [index for index, reply in enumerate(replies) if reply is None]:
             await self._envelope(wanted, pipelined=offered.pipelining)
         if self._go_ahead:
             await (self._content(message) if self._accepted else self._nothing())
@@ -154,9 +161,13 @@ class Transaction:
             transport.deadline = trio.current_time() + self._settings.command
             await transport.send(b"".join([self._command(step) for step in group]))
             for step in group:
-                if step == _DATA:
-                    transport.deadline = trio.current_time() + self._settings.data_start
-                self._answered(step, await connection.reply())
+                # One read brings the answers to a group, as a rule.
+                reply = connection.protocol.next_reply()
+                if reply is None:
+                    if step == _DATA:
+                        transport.deadline = trio.current_time() + self._settings.data_start
+                    reply = await connection.reply()
+                self._answered(step, reply)
 
     def _command(self, step: int) -> bytes:
         protocol, delivery = self._connection.protocol, self._delivery
@@ -217,8 +228,10 @@ class Transaction:
                     transport.deadline = trio.current_time() + settings.data_block
                     await transport.send(protocol.content(chunk))
             last = protocol.end_of_data()
+        # A cancellation that came while we ran would be felt behind the dot: feel it now.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._stage = Stage.SENT
-        self._scope.shield = True
+        self._commitment.is_made = True
         await transport.send(last)
         transport.deadline = trio.current_time() + settings.data_end
         await self._verdicts()
