@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from edgerelay.mail.address import Mailbox
 from edgerelay.mail.envelope import Body, Envelope, Notify, Recipient, Ret
@@ -293,8 +293,7 @@ class ServerProtocol:
         return _BAD_SEQUENCE[verb]
 
     def _hello(self, argument: str) -> Event:
-        name = hello_name(argument.strip(" "))
-        return Hello("EHLO" if self._verb is Verb.EHLO else "HELO", name)
+        return _said_hello("EHLO" if self._verb is Verb.EHLO else "HELO", argument.strip(" "))
 
     def _mail(self, argument: str) -> Event:
         if argument.isascii() and " " not in argument:
@@ -332,6 +331,11 @@ class ServerProtocol:
         if not self._lines.is_empty:
             return Refused(_AFTER_STARTTLS, "STARTTLS", fatal=True)
         return StartTls()
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _said_hello(verb: Literal["EHLO", "HELO"], argument: str) -> Hello:
+    return Hello(verb, hello_name(argument))
 
 
 @lru_cache(maxsize=_REMEMBERED)
