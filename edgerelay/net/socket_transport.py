@@ -6,7 +6,6 @@ socket and us. Measured, that is half the cost of Trio's streams for a short con
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -181,7 +180,9 @@ class SocketTransport:
             return
         try:
             if self._tls is not None:
-                self._close_notify()
+                with trio.move_on_after(LINGER_SECONDS, shield=True):
+                    await self._close_notify()
+                self._take_off_tls()
             if (linger or self._tls is not None) and not self._ended:
                 with trio.move_on_after(LINGER_SECONDS, shield=True):
                     await self._linger()
@@ -190,14 +191,21 @@ class SocketTransport:
         finally:
             self.abort()
 
-    def _close_notify(self) -> None:
-        # One attempt: where the send buffer is full nobody reads, and nobody would read this.
-        # Then TLS is taken off, since what still comes is read only to be thrown away.
+    async def _close_notify(self) -> None:
         tls = self._sock
-        if not isinstance(tls, ssl.SSLSocket):
-            return
-        with contextlib.suppress(OSError, ValueError):
-            tls.unwrap()
+        while isinstance(tls, ssl.SSLSocket):
+            try:
+                tls.unwrap()
+            except ssl.SSLWantWriteError:  # behind what the peer has not read yet
+                await wait_writable(tls)
+            except (OSError, ValueError):  # it is sent; the peer's own is not waited for
+                return
+            else:
+                return
+
+    def _take_off_tls(self) -> None:
+        # What still comes is read only to be thrown away.
+        tls = self._sock
         family, kind, proto = tls.family, tls.type, tls.proto
         fd = tls.detach()
         if fd >= 0:

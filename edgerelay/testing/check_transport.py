@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import trio
+import trio.lowlevel
 
 from edgerelay.net.transport import ConnectionLost, DeadlinePassed, Transport, TransportError
 from edgerelay.testing.certificates import TlsContexts
@@ -43,7 +44,11 @@ async def check_transport(open_pair: OpenPair, tls: TlsContexts, interval: float
             await late(pair, interval)
     async with open_pair() as pair:
         await a_moved_deadline_does_not_fire(pair, interval)
-    for secure in (tls_carries_octets_and_ends_cleanly, a_truncated_tls_stream_is_lost):
+    for secure in (
+        tls_carries_octets_and_ends_cleanly,
+        a_tls_stream_ends_cleanly_for_a_slow_reader,
+        a_truncated_tls_stream_is_lost,
+    ):
         async with open_pair() as pair:
             await secure(pair, tls)
     async with open_pair() as pair:
@@ -213,6 +218,25 @@ async def tls_carries_octets_and_ends_cleanly(pair: Pair, tls: TlsContexts) -> N
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
         assert await read_all(server) == _MUCH
+        await server.aclose()
+
+
+async def a_tls_stream_ends_cleanly_for_a_slow_reader(pair: Pair, tls: TlsContexts) -> None:
+    """The close_notify waits its turn behind what the peer has not read yet."""
+    client, server = await _secure(pair, tls)
+
+    async def send() -> None:
+        await client.send(_MUCH)
+        await client.aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.sleep(0.1)
+        read = 0
+        while data := await server.receive(limit=16 * 1024):
+            read += len(data)
+            await trio.lowlevel.checkpoint()
+        assert read == len(_MUCH)
         await server.aclose()
 
 
