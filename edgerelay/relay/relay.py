@@ -134,7 +134,9 @@ class Relay:
         if self._nursery is None:
             return
         for delivery in deliveries:
-            if delivery.status is Status.QUEUED and (lane := self._lane(delivery.lane)):
+            if delivery.status is not Status.QUEUED:
+                continue
+            if lane := self._lanes.get(delivery.lane) or self._lane(delivery.lane):
                 lane.offer(delivery)
 
     def _lane(self, name: str, *, paused_until: float = 0.0, failures: int = 0) -> Lane | None:

@@ -83,6 +83,8 @@ class Schedule:
                 failed.append(_told(pending, reply))
             else:
                 waiting.append(_told(pending, reply))
+        if not failed and not waiting and not done:
+            return FollowUp(Finish(delivery.key))
         succeeded = () if delivery.message.envelope.reverse_path.is_null else tuple(done)
         if waiting and age >= self.expire:
             follow = give_up(delivery, tuple(failed), tuple(waiting))
