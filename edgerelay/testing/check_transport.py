@@ -198,7 +198,7 @@ async def a_moved_deadline_does_not_fire(pair: Pair, interval: float) -> None:
         ours.deadline = trio.current_time() + 2 * interval
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_exactly, ours, 1)
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             ours.deadline = trio.current_time() + 1000
             with trio.move_on_after(4 * interval):
                 await trio.sleep_forever()
