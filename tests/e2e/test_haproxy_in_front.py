@@ -27,7 +27,7 @@ def test_mail_passes_and_the_client_is_known(
                 own_port = client.local_port
             hop.wait_taken(1)
     # the port is haproxy's client's: the address alone would be loopback either way
-    assert server.find("message")[-1]["client"] == f"127.0.0.1:{own_port}"
+    assert server.wait_event("message")[-1]["client"] == f"127.0.0.1:{own_port}"
 
 
 def test_a_named_client_is_the_one_in_received_and_in_access(

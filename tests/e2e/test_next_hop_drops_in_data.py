@@ -15,12 +15,12 @@ from tests.e2e.support.waiting import pause
 @pytest.mark.parametrize("moment", ["GREETING", "EHLO", "MAIL", "RCPT", "DATA", "DOT"])
 def test_a_dropped_connection_loses_nothing(relay: Callable[..., Edgerelay], moment: str) -> None:
     with NextHop(script={moment: [Drop(), Drop(b"4")]}) as hop:
-        server = relay(f"smtp://127.0.0.1:{hop.port}", queue={"retry": ["1s"]})
+        server = relay(f"smtp://127.0.0.1:{hop.port}", queue={"retry": ["300ms"]})
         with Client(server.port) as client:
             assert client.send("a@src.test", "b@example.test", message()).code == 250
         [taken] = hop.wait_taken(1)
         assert taken.content.endswith(message())
-        pause(1.5)  # a duplicate would show
+        pause(0.8)  # a duplicate would show
         assert len(hop.confirmed()) == 1
         # after our final dot nobody can know: only there it may have been taken before
         assert len(hop.taken) == (3 if moment == "DOT" else 1)

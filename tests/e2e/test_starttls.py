@@ -53,7 +53,7 @@ def test_swaks_sends_encrypted(
         assert status == 0, transcript
         [taken] = hop.wait_taken(1)
     assert b"with ESMTPS" in taken.content
-    assert server.find("session")[-1]["tls"].startswith("TLSv1")
+    assert server.wait_event("session")[-1]["tls"].startswith("TLSv1")
 
 
 def test_a_listener_that_requires_tls_takes_no_mail_without(
@@ -112,7 +112,7 @@ def test_postfix_is_spoken_to_encrypted_when_it_offers(
             assert client.send("a@src.test", BOB, message()).code == 250
         wait_for("the mailbox", lambda: postfix.mailbox(BOB))
         assert "TLS connection established from" in postfix.maillog
-    assert server.find("delivery", outcome="delivered")[-1]["tls"].startswith("TLSv1")
+    assert server.wait_event("delivery", outcome="delivered")[-1]["tls"].startswith("TLSv1")
 
 
 def test_where_tls_is_required_and_not_offered_the_mail_waits(

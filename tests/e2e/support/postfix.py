@@ -5,7 +5,9 @@ Needs root, as Postfix does; touches nothing of an installed Postfix.
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 from pathlib import Path
 
 from tests.e2e.support.process import Server, needs, run
@@ -71,6 +73,12 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
+_QUEUES = (
+    *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming"),
+    *("maildrop", "private", "public", "saved", "trace"),
+)
+
+
 class Postfix(Server):
     """``relay_to``: hand everything to that port. ``mailboxes``: local ones, kept as Maildirs.
 
@@ -113,13 +121,26 @@ class Postfix(Server):
     def start(self) -> None:
         for part in ("etc", "spool", "data", "log", "mail"):
             (self.directory / part).mkdir(parents=True, exist_ok=True)
-        run("chown", "postfix", f"{self.directory}/data")
         os.chown(self.directory / "mail", 65534, 65534)
+        self._make_queue()
         (self._etc / "main.cf").write_text(self._main)
         (self._etc / "master.cf").write_text(_MASTER.format(port=self.port))
         (self._etc / "mailboxes").write_text("".join(f"{box} {box}/\n" for box in self.mailboxes))
-        run("postfix", "-c", str(self._etc), "check")
         super().start()
+
+    def _make_queue(self) -> None:
+        """What `postfix check` would make, in a hundredth of its time."""
+        owner = pwd.getpwnam("postfix").pw_uid
+        postdrop = grp.getgrnam("postdrop").gr_gid
+        os.chown(self.directory / "data", owner, -1)
+        for name in _QUEUES:
+            folder = self.directory / "spool" / name
+            folder.mkdir(mode=0o700, exist_ok=True)
+            os.chown(folder, owner, -1)
+        for name, mode in (("public", 0o710), ("maildrop", 0o730)):
+            os.chown(self.directory / "spool" / name, owner, postdrop)
+            (self.directory / "spool" / name).chmod(mode)
+        (self.directory / "spool/pid").mkdir(exist_ok=True)
 
     def wait_ready(self) -> None:
         wait_for("Postfix's greeting", lambda: answers(self.port, b"220"))
