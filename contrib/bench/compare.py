@@ -16,6 +16,7 @@ import statistics
 import sys
 
 from drive import DISTURBED, HERE, run
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -70,9 +71,10 @@ def _median(results: list[Result], workload: str, peer: str, key: str) -> float:
 
 
 def _table(results: list[Result], workloads: list[str], peers: list[str]) -> Table:
-    table = Table(title="Medians; ratios are against the last peer of a workload")
-    table.add_column("load")
-    table.add_column("peer")
+    title = "Medians; ratios are against the last peer of a workload"
+    table = Table(title=title, box=box.SIMPLE)
+    table.add_column("load", no_wrap=True)
+    table.add_column("peer", no_wrap=True)
     for name in ("CPU ms each", "ratio", "end-to-end/s", "ratio", "accept/s"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("PSS MB", "sync ms", "others"):
