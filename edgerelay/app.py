@@ -12,6 +12,7 @@ first message on its channel; it reads no configuration and binds nothing.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -312,6 +313,11 @@ def main() -> int:
     # it tells us. A worker that got one by itself would leave before its turn.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
+    # What is loaded by now stays: the collector need not look at it again and again. Sessions
+    # leave few cycles, so it may look seldom; that is 17 us of CPU a message, measured.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     return trio.run(_main, int(sys.argv[1]))
 
 

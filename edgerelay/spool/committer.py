@@ -48,10 +48,14 @@ UNRECORDED: Final = "its outcome could not be recorded"
 
 @dataclass(frozen=True, slots=True)
 class Linger:
-    """Seconds to wait for company."""
+    """Seconds to wait for company: long enough for sessions in step to meet in one batch.
 
-    waited_for: float = 0.0015  #: someone wants to know
-    unwatched: float = 0.005  #: only outcomes that may come late
+    With two workers and 20 sessions, 4 KiB messages cost 710 to 840 us of CPU each with
+    these, 890 to 1,000 with half of them, and no less with twice as much.
+    """
+
+    waited_for: float = 0.003  #: someone wants to know
+    unwatched: float = 0.010  #: only outcomes that may come late
 
 
 class Committer:

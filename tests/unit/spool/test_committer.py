@@ -97,7 +97,7 @@ async def test_who_comes_alone_waits_for_nobody(tmp_path: Path, autojump_clock: 
         other = await new_message(spool)  # one more that is on its way
         message = await new_message(spool)
         await spool.commit(message)
-        assert trio.current_time() == pytest.approx(started + 0.0015)
+        assert trio.current_time() == pytest.approx(started + Linger().waited_for)
         other.content.discard()
 
 
@@ -129,7 +129,7 @@ async def test_outcomes_wait_for_company_but_not_for_ever(
         assert disk.transactions() == 1, "they rode along"
         assert trio.current_time() == started, "and nobody waited for them"
         spool.settle_soon(Finish(third.key))
-        await trio.sleep(0.01)
+        await trio.sleep(2 * Linger().unwatched)
         assert disk.transactions() == 1, "nobody came, they went alone"
 
 
