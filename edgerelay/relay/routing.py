@@ -59,9 +59,11 @@ class Router:
         """Return the lane that the spool knows as ``name``, or None if no route makes it now."""
         if name in self._fixed:
             return self._fixed[name]
-        domain = _domain_in(name)
-        lane = self._lane(domain, True) if domain else None
-        return lane if lane is not None and lane.name == name else None
+        for route in (*self._routes, self._world):
+            lane = self._lane(domain, True) if (domain := route.domain_in(name)) else None
+            if lane is not None and lane.name == name:
+                return lane
+        return None
 
     def is_ours(self, domain: str) -> bool:
         """Say whether a route names the domain."""
@@ -105,6 +107,16 @@ class _Route:
     def lane(self, domain: str) -> LaneSpec:
         return self.fixed or replace(self._spec, name=self._name(domain), domain=domain)
 
+    def domain_in(self, name: str) -> str:
+        """Return the domain whose lane would have that name, if any has.
+
+        A domain may hold what a name is made of: in an address literal even a comma.
+        """
+        pieces = self._name("\0").split("\0")
+        length = (len(name) - sum(map(len, pieces))) // max(1, len(pieces) - 1)
+        start = len(pieces[0])
+        return name[start : start + max(0, length)]
+
     def _name(self, domain: str) -> str:
         hops = ",".join(
             f"mx:{domain}" if hop.kind is HopKind.MX and not hop.host else str(hop)
@@ -112,11 +124,3 @@ class _Route:
         )
         # The same hops under other TLS rules are another lane: their mail must not mix.
         return hops if self._tls is HopTls.OPPORTUNISTIC else f"{hops} tls={self._tls.value}"
-
-
-def _domain_in(name: str) -> str:
-    """Return the first domain that a lane's name holds after "mx:", or ""."""
-    for hop in name.partition(" ")[0].split(","):
-        if hop.startswith("mx:"):
-            return hop[3:]
-    return ""

@@ -119,6 +119,19 @@ def test_a_stored_name_finds_its_lane_again(address: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("hops", "domain"),
+    [((MX_OF, MX), "a.example"), ((MX,), "[x:a,b]"), ((ONE, MX, MX_OF, MX), "[x:mx:a,mx:b]")],
+)
+def test_a_lane_after_a_fixed_exchanger_and_one_of_a_literal_are_found_again(
+    hops: tuple[NextHop, ...], domain: str
+) -> None:
+    routes = router(route("*", hops=hops))
+    found = lane(routes, f"u@{domain}")
+    assert found is not None
+    assert routes.lane_named(found.name) == found
+
+
+@pytest.mark.parametrize(
     "stale",
     ["", "smtp://10.9.9.9:25", "mx:a.example", "mx:b.example tls=verify", "mx:", "nonsense"],
 )
