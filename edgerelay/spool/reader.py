@@ -70,6 +70,9 @@ BETWEEN: Final = _ROWS % "" + "WHERE d.key >= ? AND d.key <= ?%s ORDER BY d.key"
 CONTENT: Final = (
     "SELECT m.file, b.content FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
 )
+#: Not by `blobopen`: the one of Debian 12's Python takes no row number over 31 bits. `substr`
+#: makes NULL of an empty content.
+HEAD: Final = CONTENT.replace("b.content", "coalesce(substr(b.content, 1, ?), b.content)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +148,17 @@ class Reader:
 
     def content(self, number: int) -> tuple[str | None, bytes]:
         """The name of the message's file, or what lies in the database. `SpoolUnavailable`."""
-        row = self._execute(CONTENT, (number,)).fetchone()
-        if row is None or row == (None, None):
-            raise SpoolUnavailable("the message has no content")
-        return (None, row[1]) if row[0] is None else (_text(row[0]), b"")
+        return self._content(CONTENT, (number,))
 
     def content_head(self, number: int, limit: int) -> tuple[str | None, bytes]:
         """The same, at most ``limit`` octets of what lies in the database."""
-        row = self._execute("SELECT file FROM message WHERE id = ?", (number,)).fetchone()
-        if row is not None and row[0] is not None:
-            return _text(row[0]), b""
-        try:
-            with self._connection.blobopen("body", "content", number, readonly=True) as blob:
-                return None, blob.read(limit)
-        except sqlite3.OperationalError as error:
-            raise SpoolUnavailable("the message has no content") from error
+        return self._content(HEAD, (limit, number))
+
+    def _content(self, sql: str, values: tuple[object, ...]) -> tuple[str | None, bytes]:
+        row = self._execute(sql, values).fetchone()
+        if row is None or row == (None, None):
+            raise SpoolUnavailable("the message has no content")
+        return (None, row[1]) if row[0] is None else (_text(row[0]), b"")
 
     def _number(self, sql: str, values: tuple[object, ...]) -> float | None:
         value = self._execute(sql, values).fetchone()[0]
