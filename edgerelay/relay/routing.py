@@ -115,7 +115,8 @@ class _Route:
         pieces = self._name("\0").split("\0")
         length = (len(name) - sum(map(len, pieces))) // max(1, len(pieces) - 1)
         start = len(pieces[0])
-        return name[start : start + max(0, length)]
+        domain = name[start : start + max(0, length)]
+        return "" if " " in domain else domain  # no domain holds one: these are TLS rules
 
     def _name(self, domain: str) -> str:
         hops = ",".join(
