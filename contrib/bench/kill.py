@@ -29,6 +29,8 @@ from tests.e2e.support.next_hop import NextHop
 from tests.e2e.support.waiting import pause, wait_for
 
 SESSIONS = 20
+#: Taken in turn: a worker that dies again within a minute is restarted ever later.
+WORKERS = 4
 #: Seconds of load between one kill and the next, once there are as many workers as before.
 BETWEEN = 1.5
 
@@ -128,21 +130,20 @@ def kill_one(relay: Edgerelay, hop: NextHop, copy: Path, victim: int) -> Kill:
 
 def main() -> int:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    workers = 2
     done: list[Kill] = []
     with directory() as path, NextHop(keep=marks) as hop:
-        config = relay_config(path / "relay", f"smtp://127.0.0.1:{hop.port}", workers=workers)
+        config = relay_config(path / "relay", f"smtp://127.0.0.1:{hop.port}", workers=WORKERS)
         with Edgerelay(path / "relay", config) as relay:
             load = Load(relay.port)
             threads = load.start()
             pause(2)
             for number in range(kills):
-                victim = relay.worker_pids()[number % workers]
+                victim = relay.find("worker_started", worker=number % WORKERS)[-1]["pid"]
                 done.append(kill_one(relay, hop, path, victim))
                 wait_for(
                     "the worker's successor",
                     lambda: (
-                        len(relay.worker_pids()) == workers
+                        len(relay.worker_pids()) == WORKERS
                         and done[-1].pid not in relay.worker_pids()
                     ),
                     60,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,9 @@ sys.path.insert(0, str(ROOT))
 
 from rich.console import Console  # noqa: E402 (the path comes first)
 from rich.table import Table  # noqa: E402
+
+# Ended from outside, we still end what we started: the `with` blocks do.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 console = Console(width=max(100, shutil.get_terminal_size().columns))
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,13 @@ class Edgerelay(Server):
         self.expected_exit: int | None = 0
         command = [*wrapper, sys.executable, "-m", "edgerelay", "serve", "-c", str(self.config)]
         super().__init__(directory, command, env=env)
-        self._from = 0
+        self._read = 0  # octets of the log
+        self._events: list[dict[str, Any]] = []
+        self._reading = threading.Lock()
 
     def start(self) -> None:
-        self._from = self.log.stat().st_size if self.log.exists() else 0
+        self._read = self.log.stat().st_size if self.log.exists() else 0
+        self._events = []
         super().start()
 
     def wait_ready(self) -> None:
@@ -135,10 +139,14 @@ class Edgerelay(Server):
 
     def events(self) -> list[dict[str, Any]]:
         """Every event since the last start."""
-        with self.log.open("rb") as log:
-            log.seek(self._from)
-            lines = log.read().split(b"\n")[:-1]
-        return [json.loads(line) for line in lines if line.startswith(b"{")]
+        with self._reading, self.log.open("rb") as log:
+            log.seek(self._read)
+            lines = log.read().splitlines(keepends=True)
+            if lines and not lines[-1].endswith(b"\n"):
+                lines.pop()
+            self._read += sum(map(len, lines))
+            self._events += [json.loads(line) for line in lines if line.startswith(b"{")]
+            return list(self._events)
 
     def find(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """The events of that name whose fields are these."""
