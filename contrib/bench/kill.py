@@ -128,6 +128,11 @@ def kill_one(relay: Edgerelay, hop: NextHop, copy: Path, victim: int) -> Kill:
     return kill
 
 
+def is_replaced(relay: Edgerelay, victim: int) -> bool:
+    living = relay.worker_pids()
+    return len(living) == WORKERS and victim not in living
+
+
 def main() -> int:
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     done: list[Kill] = []
@@ -140,14 +145,7 @@ def main() -> int:
             for number in range(kills):
                 victim = relay.find("worker_started", worker=number % WORKERS)[-1]["pid"]
                 done.append(kill_one(relay, hop, path, victim))
-                wait_for(
-                    "the worker's successor",
-                    lambda: (
-                        len(relay.worker_pids()) == WORKERS
-                        and done[-1].pid not in relay.worker_pids()
-                    ),
-                    60,
-                )
+                wait_for("the worker's successor", lambda: is_replaced(relay, done[-1].pid), 60)
                 done[-1].back_after = time.monotonic() - done[-1].at
                 pause(BETWEEN)
             load.ended.set()
