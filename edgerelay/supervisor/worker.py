@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import trio
 
 from edgerelay.control.assignment import Assignment
 from edgerelay.control.channel import Channel
+from edgerelay.control.frames import FrameError
 from edgerelay.control.messages import (
     Answer,
     Ask,
@@ -107,9 +109,14 @@ class Worker:
         with theirs:
             fds = (theirs.fileno(), *self._assignment.listener_fds)
             command = [sys.executable, "-m", "edgerelay.app", str(theirs.fileno())]
-            self._process = process = await trio.lowlevel.open_process(
-                command, pass_fds=fds, stdin=subprocess.DEVNULL
-            )
+            try:
+                self._process = process = await trio.lowlevel.open_process(
+                    command, pass_fds=fds, stdin=subprocess.DEVNULL
+                )
+            except OSError as error:  # no memory for a process now: the others go on
+                ours.close()
+                self._trouble("cannot be started", str(error))
+                return os.EX_OSERR
         ours.setblocking(False)
         channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         self._observer(WorkerStarted(worker=self.number, pid=process.pid))
@@ -133,6 +140,14 @@ class Worker:
         return status
 
     async def _listen(self, channel: Channel) -> None:
+        """Hear it until it falls silent. Nonsense is no reason for the other workers to end."""
+        try:
+            await self._hear(channel)
+        except FrameError as error:
+            self._trouble("the channel broke", str(error))
+            await channel.aclose()  # to the worker that is an order to drain
+
+    async def _hear(self, channel: Channel) -> None:
         while (message := await channel.receive()) is not None:
             self._heard = trio.current_time()
             match message:
@@ -153,14 +168,12 @@ class Worker:
         while True:
             await trio.sleep(1)
             if trio.current_time() - self._heard > SILENCE:
-                self._observer(
-                    Trouble(
-                        where=f"worker {self.number}",
-                        what=f"said nothing for {SILENCE:g} s and is ended",
-                    )
-                )
+                self._trouble(f"said nothing for {SILENCE:g} s and is ended")
                 process.send_signal(signal.SIGKILL)
                 return
+
+    def _trouble(self, what: str, detail: str = "") -> None:
+        self._observer(Trouble(where=f"worker {self.number}", what=what, detail=detail))
 
     async def _tell(self, message: Message) -> None:
         """Say it if somebody is there; a worker that is going away hears nothing."""

@@ -25,7 +25,6 @@ TESTED_ELSEWHERE = {
     "relay/settings.py": "tests/unit/config: plain values",
     "spool/api.py": "tests/contracts: edgerelay.testing.check_spool",
     "supervisor/serving.py": "tests/e2e: processes, signals and sockets",
-    "supervisor/worker.py": "tests/e2e: a process of its own",
 }
 
 OF_THE_WHOLE_TREE = {"test_docs.py", "test_layout.py", "test_packaging.py"}
