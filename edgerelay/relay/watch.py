@@ -69,7 +69,7 @@ class Watch:
             wait = LATEST
             try:
                 wait = await self._look()
-            except SpoolError as error:
+            except Exception as error:  # a message that cannot be told of ends no lane
                 self._trouble(error)
             await trio.sleep(wait)
 
@@ -157,7 +157,8 @@ class Watch:
         )
         return _Step(change, report)
 
-    def _trouble(self, error: SpoolError) -> None:
+    def _trouble(self, error: Exception) -> None:
+        detail = str(error) if isinstance(error, SpoolError) else repr(error)
         self._observer(
-            Trouble(where="relay", what="old messages could not be looked at", detail=str(error))
+            Trouble(where="relay", what="old messages could not be looked at", detail=detail)
         )

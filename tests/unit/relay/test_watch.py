@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
+from edgerelay.mail.dsn import Report, report
 from edgerelay.observe.events import Held, Reported, Trouble
 from edgerelay.testing.scripted_peer import Late
 
@@ -95,3 +97,23 @@ async def test_short_times_are_kept(make_world: MakeWorld, autojump_clock: MockC
             world.peer("10.0.0.7")
             await trio.sleep(6)
         assert [event.kind for event in world.seen(Reported)] == ["delayed", "failed"]
+
+
+async def test_a_message_that_cannot_be_reported_ends_no_worker(
+    make_world: MakeWorld, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = [ValueError("what nobody thought of")]
+
+    def report_or_fail(*args: Any, **more: Any) -> Report:
+        if faults:
+            raise faults.pop()
+        return report(*args, **more)
+
+    monkeypatch.setattr("edgerelay.relay.reports.report", report_or_fail)
+    async with make_world(expire=300.0, warn_after=300.0) as world:
+        async with world.run_relay():
+            await world.submit(sender="alice@[10.0.0.7]")
+            world.peer("10.0.0.7")
+            await trio.sleep(500)
+        assert [event.kind for event in world.seen(Reported)] == ["failed"]
+        assert any("what nobody thought of" in event.detail for event in world.seen(Trouble))
