@@ -5,6 +5,7 @@ Every question has a few seconds; all are asked at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -61,7 +62,7 @@ async def _dns_finding(resolver: Resolver, config: Config, needed: bool) -> Find
     servers = ", ".join(f"{host} port {port}" for host, port in config.dns_servers)
     told = servers or "the system's servers"
     if answer.status is not Status.TEMPORARY:
-        return Finding(Grade.GOOD, "dns", f"{told}: {config.hostname}: {answer.status.value}")
+        return Finding(Grade.GOOD, "dns", f"{told}: answered ({answer.status.value})")
     if needed:
         return Finding(Grade.PROBLEM, "dns", f"{told}: no answer")
     return Finding(Grade.WARNING, "dns", f"{told}: no answer; no route needs one")
@@ -92,6 +93,9 @@ def _reason(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(sorted({_reason(inner) for inner in error.exceptions}))
+    number = getattr(error, "errno", None) or 0
+    if number in errno.errorcode:
+        return os.strerror(number)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

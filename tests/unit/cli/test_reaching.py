@@ -80,6 +80,14 @@ async def test_a_hop_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert found[f"next hop lmtp+unix://{path}"].text == "No such file or directory"
 
 
+async def test_a_refused_connection_is_told_in_the_systems_words() -> None:
+    with socket.socket() as bound:  # and nobody listens
+        bound.bind(("127.0.0.1", 0))
+        hop = f"smtp://127.0.0.1:{bound.getsockname()[1]}"
+        found = (await findings(hop))[f"next hop {hop}"]
+    assert (found.grade, found.text) == (Grade.PROBLEM, "Connection refused")
+
+
 async def test_a_unix_socket_that_greets_is_good(tmp_path: Path) -> None:
     path = tmp_path / "lmtp"
 
