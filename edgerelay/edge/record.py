@@ -59,7 +59,7 @@ class Record:
                 reverse_path=escape(str(transaction.envelope.reverse_path)),
                 recipients=transaction.recipients,
                 size=message.size,
-                duration=self.now() - transaction.started,
+                duration=round(self.now() - transaction.started, 6),
             )
         )
 
@@ -94,7 +94,7 @@ class Record:
                 refused=self.refused,
                 errors=self.errors,
                 octets=self.octets,
-                duration=self.now() - self.started,
+                duration=round(self.now() - self.started, 6),
                 end=how,
             )
         )

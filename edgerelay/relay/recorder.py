@@ -108,7 +108,7 @@ class Recorder:
                     for pending, reply in zip(delivery.recipients, attempt.replies, strict=True)
                 ],
                 attempt=delivery.attempts + 1,
-                delay=age,
+                delay=round(age, 6),
                 tls=attempt.tls,
             )
         )

@@ -59,7 +59,7 @@ def serve(config: Config, *, origin: Path) -> int:
                 config.user, explicit=config.user_is_explicit, state_dir=config.state_dir
             )
         except StartError as error:
-            print(f"{origin}: {error}", file=sys.stderr)
+            print(f"edgerelay: {origin}: {error}", file=sys.stderr)
             return 2
         with LogWriter(sys.stderr, clock=time.time) as log:  # noqa: TID251 - the one real clock
             if warning:
