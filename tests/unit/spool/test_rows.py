@@ -2,65 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from edgerelay.mail.address import ForwardPath, Mailbox
 from edgerelay.mail.envelope import Recipient
-from edgerelay.runtime import inline
 from edgerelay.spool import rows as module
 from edgerelay.spool.api import (
-    Change,
     Finish,
     NewDelivery,
-    NewMessage,
     Split,
     SpoolUnavailable,
 )
-from edgerelay.spool.content import ContentStore
-from edgerelay.spool.disk import MemoryDisk
-from edgerelay.spool.queue_ids import DELIVERY_BITS, QueueIds
+from edgerelay.spool.queue_ids import DELIVERY_BITS
 from edgerelay.spool.rows import Totals
-from edgerelay.spool.schema import open_or_create, prepare
-from edgerelay.spool.work import Insertion, Work
 from edgerelay.spool.writer import Writer
-from edgerelay.testing.check_spool import ARRIVED, CLIENT, ENVELOPE, queued
-from edgerelay.testing.faulty_disk import DatabaseFaults
-
-IDS = QueueIds(lambda: ARRIVED, 1, 0)
-CONTENTS = ContentStore(MemoryDisk(), inline, 1)
-
-
-@pytest.fixture
-def faults() -> DatabaseFaults:
-    return DatabaseFaults()
-
-
-@pytest.fixture
-def writer(faults: DatabaseFaults) -> Iterator[Writer]:
-    connection = faults.connect(":memory:")
-    open_or_create(connection, 1)
-    prepare(connection)
-    yield Writer(connection, MemoryDisk(), 1, Totals(), set())
-    connection.close()
-
-
-def mail(*deliveries: NewDelivery) -> Work:
-    content = CONTENTS.new()
-    content.feed(b"12345")
-    message = NewMessage(
-        IDS.allocate(), ENVELOPE, CLIENT, ARRIVED, b"", content, deliveries or (queued(),)
-    )
-    return Work((Insertion(message, content, IDS),), [], is_mail=True)
-
-
-def steps(*changes: Change) -> Work:
-    return Work((), list(changes))
-
-
-def key_of(work: Work) -> int:
-    return work.insertions[0].deliveries[0].key
+from edgerelay.testing.check_spool import ARRIVED, queued
+from tests.unit.spool.works import key_of, mail, steps
 
 
 def test_a_batch_of_any_length_is_counted(writer: Writer) -> None:
