@@ -65,10 +65,6 @@ class Router:
                 return lane
         return None
 
-    def is_ours(self, domain: str) -> bool:
-        """Say whether a route names the domain."""
-        return self._route_of(domain_key(domain)) is not None
-
     def _enter(self, domain: str, index: int) -> None:
         if domain == "*":
             self._any = index if self._any is None else self._any

@@ -148,10 +148,3 @@ def test_two_routes_of_one_lane_keep_their_own_recipients() -> None:
     assert first.route is not None
     assert second.route is not None
     assert (first.route.recipients, second.route.recipients) == ("any", "callout")
-
-
-def test_which_domains_are_ours() -> None:
-    routes = router(route("example.com", ".example.com"))
-    assert routes.is_ours("Example.com")
-    assert routes.is_ours("a.example.com")
-    assert not routes.is_ours("example.org")
