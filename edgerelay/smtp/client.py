@@ -103,6 +103,8 @@ class ClientProtocol:
 
     # --- commands --------------------------------------------------------------------------
 
+    # Each raises PeerProtocolError if replies are there that nothing asked for.
+
     def ehlo(self, name: str) -> bytes:
         """EHLO, or LHLO (RFC 2033 section 4.1)."""
         return self._command("EHLO", f"{'LHLO' if self._lmtp else 'EHLO'} {name}")
@@ -192,7 +194,12 @@ class ClientProtocol:
         return stuffed
 
     def end_of_data(self) -> bytes:
-        """Return the final dot, after a CRLF if the content does not end with one."""
+        """Return the final dot, after a CRLF if the content does not end with one.
+
+        Raises PeerProtocolError if the server has answered it already: a 250 from before the
+        dot is nobody's word for the message.
+        """
+        self._expect_silence()
         if self._lmtp:
             # RFC 2033 section 4.2: one reply for each recipient that was accepted.
             self._asked.extend(["other"] * self._accepted)
@@ -261,8 +268,15 @@ class ClientProtocol:
         octets = line.encode()
         if b"\r" in octets or b"\n" in octets:
             raise LocalProtocolError("a command holds a line end")
+        if not self._asked:
+            self._expect_silence()
         self._asked.append(asked)
         return octets + b"\r\n"
+
+    def _expect_silence(self) -> None:
+        """Replies that came before the question answer something else, or nothing."""
+        if self._position < len(self._buffer) or self._lines:
+            raise PeerProtocolError("the server replied before it was asked")
 
     def _orcpt(self, orcpt: str) -> str:
         return orcpt if self.capabilities.smtputf8 else utf8_addr_xtext(orcpt)

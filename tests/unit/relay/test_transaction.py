@@ -230,6 +230,8 @@ async def test_large_content_streams(make_world: MakeWorld, autojump_clock: Mock
         {"dot": "451 4.3.0 try again"},
         {"dot": Drop("421 4.3.2 closing")},
         {"dot": Raw(b"250 ")},
+        {"greeting": Raw(b"220 a\r\n" + 3 * b"250 b\r\n" + b"354 c\r\n250 d\r\n")},
+        {"DATA": Raw(b"354 go ahead\r\n250 2.0.0 taken, I am sure\r\n")},
     ],
     ids=str,
 )

@@ -338,3 +338,23 @@ def test_what_follows_the_220_of_starttls_was_put_there(injected: bytes) -> None
     assert protocol.next_reply() is not None
     with pytest.raises(PeerProtocolError):
         protocol.tls_started()
+
+
+def test_a_250_from_before_the_dot_is_no_word_for_the_message() -> None:
+    """It would be taken for the server's, and the message would be lost."""
+    protocol = ClientProtocol()
+    protocol.receive_data(b"220 a\r\n")
+    protocol.next_reply()
+    protocol.data()
+    protocol.receive_data(b"354 go ahead\r\n250 2.0.0 taken\r\n")
+    assert protocol.next_reply() is not None
+    with pytest.raises(PeerProtocolError, match="before it was asked"):
+        protocol.end_of_data()
+
+
+def test_replies_sent_with_the_greeting_answer_nothing() -> None:
+    protocol = ClientProtocol()
+    protocol.receive_data(b"220 a\r\n250 b\r\n250 c\r\n")
+    protocol.next_reply()
+    with pytest.raises(PeerProtocolError, match="before it was asked"):
+        protocol.ehlo("client.example")
