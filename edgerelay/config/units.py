@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from edgerelay.edge.settings import Network
@@ -35,6 +35,7 @@ _RATE: Final = re.compile(r"(\d+)\s*/\s*(s|m|h)", re.ASCII)
 #: A century: longer ones overflow what they are compared with, and are a slip of the hand.
 _LONGEST: Final = 100 * 366 * 86400
 _LARGEST: Final = 2**53
+_MAPPED_PREFIX: Final = 96  #: bits before the IPv4 address (RFC 4291 section 2.5.5.2)
 
 
 def duration(value: object) -> float:
@@ -120,7 +121,7 @@ def network(value: object) -> Network:
     if not isinstance(value, str):
         raise ValueError('expected a network such as "192.0.2.0/24"')
     try:
-        return ip_network(value)
+        return _canonical(ip_network(value))
     except ValueError:
         pass
     try:
@@ -128,6 +129,14 @@ def network(value: object) -> Network:
     except ValueError:
         raise ValueError('expected a network such as "192.0.2.0/24"') from None
     raise ValueError(f'has bits set beyond its prefix; did you mean "{meant}"?')
+
+
+def _canonical(network: Network) -> Network:
+    """Clients in ``::ffff:0:0/96`` are known by their IPv4 addresses, so networks are, too."""
+    first, prefix = network.network_address, network.prefixlen - _MAPPED_PREFIX
+    if prefix < 0 or not isinstance(first, IPv6Address) or first.ipv4_mapped is None:
+        return network
+    return ip_network(f"{first.ipv4_mapped}/{prefix}")
 
 
 def local_address(value: object) -> str:

@@ -35,3 +35,19 @@ def test_no_durations(written: str) -> None:
 )
 def test_sizes(written: object, octets: int) -> None:
     assert units.size(written) == octets
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("2001:db8::/32", "2001:db8::/32"),
+    ],
+)
+def test_a_network_of_mapped_addresses_is_the_ipv4_network_its_clients_are_in(
+    written: str, meant: str
+) -> None:
+    assert str(units.network(written)) == meant
