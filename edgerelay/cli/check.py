@@ -28,13 +28,15 @@ def check(spool: bool, as_json: bool) -> None:
     import trio
 
     from edgerelay.cli.findings import advice, spool_findings, state_findings
+    from edgerelay.cli.identity import acting_as
     from edgerelay.cli.reaching import network_findings
 
     found += advice(config)
     found += state_findings(config.state_dir)
     if spool:
         found += spool_findings(config.state_dir)
-    found += trio.run(network_findings, config)
+    with acting_as(config.user):
+        found += trio.run(network_findings, config)
     if as_json:
         print_json(found)
     else:

@@ -72,9 +72,9 @@ async def _hop_finding(hop: NextHop, resolver: Resolver) -> Finding:
     what = f"next hop {hop}"
     if hop.kind is HopKind.MX:
         return await _mx_finding(hop, what, resolver)
-    if hop.kind is HopKind.MAILDIR:
-        return _maildir_finding(hop, what)
     try:
+        if hop.kind is HopKind.MAILDIR:
+            return _maildir_finding(hop, what)
         with trio.fail_after(HOP_WITHIN):
             greeting = await _greeting(hop)
     except trio.TooSlowError:
@@ -147,7 +147,7 @@ def _maildir_finding(hop: NextHop, what: str) -> Finding:
     place = fixed
     while not place.exists() and place != place.parent:
         place = place.parent
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return Finding(Grade.GOOD, what, _exists(fixed))
     return Finding(Grade.PROBLEM, what, f"{place} is not a directory we can write to")
 
