@@ -70,8 +70,8 @@ from edgerelay.relay.recipients import Accepted, RecipientCheck
 from edgerelay.relay.relay import Relay
 from edgerelay.relay.routing import Router
 from edgerelay.runtime import Clock, in_thread
-from edgerelay.spool import SpoolLocked, SpoolTooNew, open_spool
-from edgerelay.spool.api import Spool
+from edgerelay.spool import SpoolTooNew, open_spool
+from edgerelay.spool.api import Spool, SpoolError
 from edgerelay.tables import SqliteTables
 
 #: Seconds between two reports of who is connected here.
@@ -80,6 +80,8 @@ REPORT_INTERVAL: Final = 0.1
 HEARTBEAT_INTERVAL: Final = 1.0
 #: Exit status that tells the supervisor not to try again.
 REFUSED_TO_START: Final = 2
+#: And one that says that it may succeed soon.
+TRY_AGAIN: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class DrainOrder:
 async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: Clock) -> None:
     """Run one worker until it is drained or its supervisor is gone.
 
-    Raises SpoolTooNew or SpoolLocked before anything has started.
+    Raises `SpoolError` before anything has started.
     """
     counters, answered = Counters(), LanesThatAnswered()
     observer = tee(counters, answered, log)
@@ -301,9 +303,14 @@ async def _main(fd: int) -> int:
     with LogWriter(sys.stderr, clock=clock, worker=assignment.worker) as log:
         try:
             await work(assignment, channel, log, clock)
-        except (SpoolTooNew, SpoolLocked) as error:
+        except SpoolTooNew as error:
             log(Trouble(where="spool", what=str(error)))
             return REFUSED_TO_START
+        except SpoolError as error:
+            # A full disk, or a worker that drains although its supervisor was killed: both
+            # pass, so the supervisor may try again.
+            log(Trouble(where="spool", what="cannot be opened", detail=str(error)))
+            return TRY_AGAIN
     return 0
 
 

@@ -17,7 +17,6 @@ PACKAGE = ROOT / "edgerelay"
 
 #: Modules without a test file of their own, and where they are tested instead.
 TESTED_ELSEWHERE = {
-    "app.py": "tests/e2e: it only puts the parts together",
     "edge/boundary.py": "types only",
     "edge/settings.py": "tests/unit/config: plain values",
     "net/transport.py": "tests/contracts: edgerelay.testing.check_transport",

@@ -1,0 +1,68 @@
+"""A worker that cannot begin says whether it is worth another try."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import trio
+
+from edgerelay.app import TRY_AGAIN
+from edgerelay.control.assignment import Assignment
+from edgerelay.control.frames import encode
+from edgerelay.control.messages import Configure
+from edgerelay.edge.settings import EdgeSettings
+from edgerelay.relay.settings import RelaySettings
+from edgerelay.runtime import in_thread
+from edgerelay.spool import open_spool
+
+
+def assignment(state: Path) -> Assignment:
+    return Assignment(
+        worker=0,
+        state_dir=state,
+        shard=state / "0",
+        edge=EdgeSettings("relay.example"),
+        relay=RelaySettings("relay.example"),
+        listeners=(),
+        listener_fds=(),
+        tls_files=None,
+        dns_servers=(("127.0.0.1", 1),),
+        dns_timeout=1.0,
+        min_free_space=0,
+        drain=1.0,
+    )
+
+
+def start(state: Path) -> tuple[int, str]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(encode(Configure(settings=assignment(state).to_octets())))
+        command = [sys.executable, "-m", "edgerelay.app", str(theirs.fileno())]
+        done = subprocess.run(
+            command, pass_fds=(theirs.fileno(),), capture_output=True, timeout=20, check=False
+        )
+    return done.returncode, done.stderr.decode()
+
+
+async def test_a_shard_that_a_worker_of_before_still_drains_may_be_free_soon(
+    tmp_path: Path,
+) -> None:
+    """Else a supervisor that is killed could not be started again for a minute."""
+    async with open_spool(
+        tmp_path / "0", run_blocking=in_thread, clock=lambda: 0.0, observer=lambda _: None
+    ):
+        status, said = await trio.to_thread.run_sync(start, tmp_path)
+    assert status == TRY_AGAIN
+    assert "is in use by another process" in said
+    assert "Traceback" not in said
+
+
+def test_a_disk_that_takes_no_spool_is_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "0").write_bytes(b"no directory")
+    status, said = start(tmp_path)
+    assert status == TRY_AGAIN
+    assert '"where":"spool"' in said
+    assert "Traceback" not in said
