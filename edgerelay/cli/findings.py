@@ -15,7 +15,9 @@ from edgerelay.cli.output import NotSo
 from edgerelay.cli.questions import stopped
 from edgerelay.config.values import Config
 from edgerelay.edge.settings import ListenerTls
+from edgerelay.mail.address import Mailbox
 from edgerelay.observe.escape import escape
+from edgerelay.relay.routing import Router
 from edgerelay.relay.settings import HopKind
 
 
@@ -46,6 +48,11 @@ def advice(config: Config) -> Iterator[Finding]:
                 'recipients = "any" accepts mail that the next hop refuses: '
                 "bounces go to forged senders",
             )
+    postmaster = Mailbox.from_text(config.postmaster or f"postmaster@{config.hostname}")
+    if Router(config.relay()).lane_of(postmaster, anywhere=False) is None:
+        # RFC 5321 section 4.5.1: there must be somebody to write to.
+        text = f"no route takes {postmaster}: mail to <postmaster> is refused"
+        yield Finding(Grade.WARNING, "postmaster", text)
     for network in config.edge().relay_from:
         if network.prefixlen == 0:
             text = f"{network} may send anywhere: this is an open relay"

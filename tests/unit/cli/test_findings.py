@@ -34,6 +34,20 @@ def test_an_open_relay_is_warned_of() -> None:
     assert "open relay" in said["access.relay_from"]
 
 
+@pytest.mark.parametrize(
+    ("written", "is_warned_of"),
+    [
+        ('hostname = "mx.elsewhere.example"\n', True),
+        ('hostname = "example.com"\n', False),
+        ('hostname = "mx.elsewhere.example"\npostmaster = "root@example.com"\n', False),
+    ],
+)
+def test_a_postmaster_whose_mail_no_route_takes_is_warned_of(
+    written: str, *, is_warned_of: bool
+) -> None:
+    assert ("postmaster" in warnings(written + ROUTE.format("mx"))) is is_warned_of
+
+
 def test_mail_in_the_clear_is_warned_of() -> None:
     assert "in the clear" in warnings(ROUTE.format("mx"))["tls"]
 
