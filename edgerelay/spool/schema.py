@@ -119,6 +119,9 @@ def prepare(connection: sqlite3.Connection, log_pages: int = LOG_PAGES) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     # Debian builds SQLite to overwrite what is deleted: every message's pages once more.
     connection.execute("PRAGMA secure_delete=OFF")
+    # 8 MiB: what 20 messages of 100 KiB touch. With SQLite's 2 MiB each cost 250 us instead of
+    # 210, its pages having to be read back from the log to be freed.
+    connection.execute("PRAGMA cache_size=-8192")
     connection.execute(f"PRAGMA wal_autocheckpoint={log_pages:d}")
     connection.execute("PRAGMA journal_size_limit=67108864")
 
