@@ -23,7 +23,7 @@ def build(file: File, base: Path, tls_files: tuple[bytes, bytes] | None) -> Conf
     listeners = tuple(_listener(listener, file.tls is not None) for listener in file.listener)
     return Config(
         hostname=hostname,
-        postmaster=file.postmaster or "",
+        postmaster=_postmaster(file),
         state_dir=(base / file.state_dir).resolve(),
         workers=workers,
         user=file.user or DEFAULT_USER,
@@ -38,6 +38,14 @@ def build(file: File, base: Path, tls_files: tuple[bytes, bytes] | None) -> Conf
         edge_settings=_edge(file, hostname, listeners),
         relay_settings=_relay(file, hostname, workers, base),
     )
+
+
+def _postmaster(file: File) -> str:
+    """By default that of the first domain named: there a <postmaster> has a mailbox, which the
+    relay's own name need not have (RFC 5321 section 4.5.1). Without one, "": the hostname's."""
+    named = (domain for route in file.route for domain in route.domains if domain[0] not in ".*")
+    first = next(named, "")
+    return file.postmaster or (f"postmaster@{first}" if first else "")
 
 
 def _listener(listener: Listener, has_certificate: bool) -> ListenerSettings:
@@ -55,7 +63,7 @@ def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) ->
     limits = file.limits
     return EdgeSettings(
         hostname=hostname,
-        postmaster=file.postmaster or "",
+        postmaster=_postmaster(file),
         relay_from=file.access.relay_from,
         message_size=limits.message_size,
         recipients_per_message=limits.recipients_per_message,
@@ -76,7 +84,7 @@ def _relay(file: File, hostname: str, workers: int, base: Path) -> RelaySettings
     queue, delivery = file.queue, file.delivery
     return RelaySettings(
         hostname=hostname,
-        postmaster=file.postmaster or "",
+        postmaster=_postmaster(file),
         routes=tuple(_route(route, base) for route in file.route),
         retry=queue.retry,
         warn_after=queue.warn_after,

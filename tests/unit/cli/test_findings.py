@@ -37,9 +37,9 @@ def test_an_open_relay_is_warned_of() -> None:
 @pytest.mark.parametrize(
     ("written", "is_warned_of"),
     [
-        ('hostname = "mx.elsewhere.example"\n', True),
-        ('hostname = "example.com"\n', False),
-        ('hostname = "mx.elsewhere.example"\npostmaster = "root@example.com"\n', False),
+        ('hostname = "mx.elsewhere.example"\n', False),
+        ('postmaster = "root@example.com"\n', False),
+        ('postmaster = "root@elsewhere.example"\n', True),
     ],
 )
 def test_a_postmaster_whose_mail_no_route_takes_is_warned_of(

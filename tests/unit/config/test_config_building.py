@@ -35,8 +35,22 @@ def test_the_smallest_useful_file_is_one_route() -> None:
 def test_defaults_are_those_of_the_settings() -> None:
     """Both sides have defaults of their own, for tests; the file's are the same."""
     config = good('hostname = "a.example"\nworkers = 1\n' + ROUTE)
-    assert config.edge() == EdgeSettings(hostname="a.example", listeners=config.listeners)
-    assert config.relay() == RelaySettings(hostname="a.example", routes=config.relay().routes)
+    postmaster = "postmaster@example.com"
+    assert config.edge() == EdgeSettings("a.example", postmaster, listeners=config.listeners)
+    assert config.relay() == RelaySettings("a.example", postmaster, config.relay().routes)
+
+
+@pytest.mark.parametrize(
+    ("domains", "expected"),
+    [
+        ('["example.com", "example.org"]', "postmaster@example.com"),
+        ('[".example.com", "*", "example.org"]', "postmaster@example.org"),
+        ('["*"]', ""),
+    ],
+)
+def test_postmaster_has_a_mailbox_in_the_first_domain_named(domains: str, expected: str) -> None:
+    route = f'[[route]]\ndomains = {domains}\nnext_hop = ["mx"]\n'
+    assert good(route).postmaster == expected
 
 
 def test_every_key_arrives() -> None:
