@@ -11,6 +11,7 @@ import os
 import pwd
 import resource
 import socket
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -103,18 +104,22 @@ def drop_privileges(user: str, *, explicit: bool, state_dir: Path) -> str | None
         return f"running as root: this machine has no user {user!r}"
     if account.pw_uid == 0:
         return "running as root: so the configuration says" if explicit else None
-    _give(state_dir, account)
+    give(state_dir, account)
     os.initgroups(user, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
     return None
 
 
-def _give(state_dir: Path, account: pwd.struct_passwd) -> None:
+def give(state_dir: Path, account: pwd.struct_passwd) -> None:
+    """Make an account the owner of the state: of what root or its last owner made there."""
     owner = state_dir.stat().st_uid
     os.chown(state_dir, account.pw_uid, account.pw_gid)
     for directory, names, files in os.walk(state_dir):
         for name in (*names, *files):
             path = Path(directory) / name
-            if path.lstat().st_uid in (0, owner):
+            found = path.lstat()
+            # A second name may stand anywhere: whoever may write here could have made this one.
+            is_ours_alone = stat.S_ISDIR(found.st_mode) or found.st_nlink == 1
+            if found.st_uid in (0, owner) and is_ours_alone:
                 os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)

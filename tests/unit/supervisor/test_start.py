@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from pathlib import Path
 
 import pytest
 
+from edgerelay.supervisor import start
 from edgerelay.supervisor.start import StartError, bind, bound_name, drop_privileges, lock_state
 
 
@@ -66,3 +68,17 @@ def test_a_named_user_must_exist(tmp_path: Path) -> None:
 
     warning = drop_privileges("no-such-user", explicit=False, state_dir=tmp_path)
     assert warning == "running as root: this machine has no user 'no-such-user'"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_second_name_of_a_file_elsewhere_is_not_given_away(tmp_path: Path) -> None:
+    state_dir, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    state_dir.mkdir()
+    elsewhere.write_text("root's")
+    (state_dir / "link").hardlink_to(elsewhere)
+    (state_dir / "own").write_text("ours")
+
+    start.give(state_dir, pwd.getpwnam("nobody"))
+
+    assert elsewhere.stat().st_uid == 0
+    assert (state_dir / "own").stat().st_uid == pwd.getpwnam("nobody").pw_uid
