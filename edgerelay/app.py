@@ -28,7 +28,7 @@ from typing import Final, Never
 
 import trio
 
-from edgerelay.control.assignment import Assignment
+from edgerelay.control.assignment import REFUSED_TO_START, Assignment
 from edgerelay.control.channel import Channel
 from edgerelay.control.frames import FrameError
 from edgerelay.control.messages import (
@@ -78,9 +78,7 @@ from edgerelay.tables import SqliteTables
 REPORT_INTERVAL: Final = 0.1
 #: Seconds between signs of life; the supervisor ends a worker after 30 s without one.
 HEARTBEAT_INTERVAL: Final = 1.0
-#: Exit status that tells the supervisor not to try again.
-REFUSED_TO_START: Final = 2
-#: And one that says that it may succeed soon.
+#: Exit status that tells the supervisor that another try may succeed soon.
 TRY_AGAIN: Final = 1
 
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings
 from edgerelay.relay.settings import RelaySettings
+
+#: Exit status of a worker that cannot serve its shard whatever is tried: one newer than it.
+REFUSED_TO_START: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from edgerelay.control.assignment import Assignment
+from edgerelay.control.assignment import REFUSED_TO_START, Assignment
 from edgerelay.control.channel import Channel
 from edgerelay.control.frames import FrameError
 from edgerelay.control.messages import (
@@ -42,8 +42,6 @@ SILENCE: Final = 30.0
 #: Seconds a question of an operator may take in one worker: to look, and to change much.
 LOOK_WITHIN: Final = 10.0
 ACT_WITHIN: Final = 50.0
-#: Exit status of a worker that refuses to start for good (a spool newer than the program).
-REFUSED_TO_START: Final = 2
 
 
 class Worker:
