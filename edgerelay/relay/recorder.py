@@ -10,7 +10,7 @@ from edgerelay.mail.dsn import ReportKind
 from edgerelay.observe.events import Delivery, Held, Observer, Trouble
 from edgerelay.relay.ages import Ages
 from edgerelay.relay.attempt import Attempt
-from edgerelay.relay.reports import BuiltReport, Reporter, announce
+from edgerelay.relay.reports import UNTOLD, BuiltReport, Reporter, announce
 from edgerelay.relay.schedule import FollowUp, Schedule
 from edgerelay.runtime import Clock
 from edgerelay.spool.api import (
@@ -53,6 +53,8 @@ class Recorder:
                 built = await self._reports(delivery, attempt, follow)
             except SpoolError as error:
                 change = self._try_to_tell_later(delivery, attempt, change, str(error))
+            except Exception as error:  # our fault: it stays where an operator sees it
+                change = self._keep_untold(delivery, attempt, change, repr(error))
         self._spool.settle_soon(change, reports=[one.message for one in built])
         self._tell(delivery, attempt, age)
         announce(self._observer, built)
@@ -85,16 +87,19 @@ class Recorder:
     ) -> Change:
         # A failure of which nobody is told would be a loss: they stay, to be refused again.
         self._observer(Trouble(where="relay", what="a report could not be written", detail=why))
-        remaining = tuple(
-            PendingRecipient(pending.recipient, str(reply))
-            for pending, reply in zip(delivery.recipients, attempt.replies, strict=True)
-            if reply.code >= 300
-        )
+        remaining = _undelivered(delivery, attempt)
         if not remaining:
             return change
         attempts = delivery.attempts + 1
         due = self._clock() + self._schedule.wait_after(attempts)
         return Reschedule(delivery.key, remaining, due, attempts, delivery.warned)
+
+    def _keep_untold(
+        self, delivery: PendingDelivery, attempt: Attempt, change: Change, why: str
+    ) -> Change:
+        self._observer(Trouble(where="relay", what="a report could not be composed", detail=why))
+        remaining = _undelivered(delivery, attempt)
+        return Hold(delivery.key, UNTOLD, remaining) if remaining else change
 
     def _tell(self, delivery: PendingDelivery, attempt: Attempt, age: float) -> None:
         self._observer(
@@ -112,3 +117,11 @@ class Recorder:
                 tls=attempt.tls,
             )
         )
+
+
+def _undelivered(delivery: PendingDelivery, attempt: Attempt) -> tuple[PendingRecipient, ...]:
+    return tuple(
+        PendingRecipient(pending.recipient, str(reply))
+        for pending, reply in zip(delivery.recipients, attempt.replies, strict=True)
+        if reply.code >= 300
+    )

@@ -29,6 +29,9 @@ from edgerelay.spool.api import (
     StoredMessage,
 )
 
+#: Why a message is held that nobody could be told of, by a fault of ours.
+UNTOLD: Final = "its report could not be composed"
+
 _HEAD: Final = 64 * 1024  # octets of header looked at and returned
 _STATUS: Final = re.compile(r"(\d)\d\d (?:(\d\.\d{1,3}\.\d{1,3}) )?")
 _EXPIRED: Final = "4.4.7"  # RFC 3463 section 3.5: delivery time expired

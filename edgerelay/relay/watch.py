@@ -16,7 +16,7 @@ from edgerelay.mail.dsn import ReportKind
 from edgerelay.observe.events import Held, Observer, Trouble
 from edgerelay.relay.ages import Ages
 from edgerelay.relay.claims import Claims
-from edgerelay.relay.reports import BuiltReport, Reporter, announce
+from edgerelay.relay.reports import UNTOLD, BuiltReport, Reporter, announce
 from edgerelay.relay.schedule import Schedule, give_up
 from edgerelay.spool.api import Change, Hold, PendingDelivery, Reschedule, Spool, SpoolError
 
@@ -116,7 +116,7 @@ class Watch:
         steps: list[_Step] = []
         committed = False
         try:
-            steps += [await treat(delivery) for delivery in deliveries]
+            steps += [await self._step(treat, delivery) for delivery in deliveries]
             reports = [step.report for step in steps if step.report is not None]
             await self._spool.settle(
                 *(step.change for step in steps), reports=[one.message for one in reports]
@@ -133,6 +133,17 @@ class Watch:
             if isinstance(step.change, Hold):
                 queue_id, reason = delivery.message.queue_id, step.change.reason
                 self._observer(Held(queue_id=queue_id, lane=delivery.lane, reason=reason))
+
+    async def _step(
+        self, treat: Callable[[PendingDelivery], Awaitable[_Step]], delivery: PendingDelivery
+    ) -> _Step:
+        try:
+            return await treat(delivery)
+        except SpoolError:
+            raise
+        except Exception as error:  # our fault: it stays where an operator sees it
+            self._trouble(error)
+            return _Step(Hold(delivery.key, UNTOLD))
 
     async def _expire(self, delivery: PendingDelivery) -> _Step:
         follow = give_up(delivery, (), delivery.recipients)

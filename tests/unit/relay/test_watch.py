@@ -10,6 +10,8 @@ from trio.testing import MockClock
 
 from edgerelay.mail.dsn import Report, report
 from edgerelay.observe.events import Held, Reported, Trouble
+from edgerelay.relay.reports import UNTOLD
+from edgerelay.spool.api import Status
 from edgerelay.testing.scripted_peer import Late
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ async def test_short_times_are_kept(make_world: MakeWorld, autojump_clock: MockC
         assert [event.kind for event in world.seen(Reported)] == ["delayed", "failed"]
 
 
-async def test_a_message_that_cannot_be_reported_ends_no_worker(
+async def test_a_message_that_cannot_be_reported_is_held_and_stops_no_other(
     make_world: MakeWorld, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = [ValueError("what nobody thought of")]
@@ -112,8 +114,11 @@ async def test_a_message_that_cannot_be_reported_ends_no_worker(
     monkeypatch.setattr("edgerelay.relay.reports.report", report_or_fail)
     async with make_world(expire=300.0, warn_after=300.0) as world:
         async with world.run_relay():
-            await world.submit(sender="alice@[10.0.0.7]")
+            for _ in range(2):
+                await world.submit(sender="alice@[10.0.0.7]")
             world.peer("10.0.0.7")
             await trio.sleep(500)
         assert [event.kind for event in world.seen(Reported)] == ["failed"]
         assert any("what nobody thought of" in event.detail for event in world.seen(Trouble))
+        (held,) = await world.queue()
+        assert (held.status, held.reason) == (Status.HELD, UNTOLD)
