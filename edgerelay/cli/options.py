@@ -46,7 +46,7 @@ def age(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> 
     """Read a duration as in the configuration: ``90s``, ``2h``, ``5d``."""
     if value is None:
         return None
-    from edgerelay.config.units import duration
+    from edgerelay.units import duration
 
     try:
         return duration(value)

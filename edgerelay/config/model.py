@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from pydantic_core import PydanticCustomError
 
-from edgerelay.config import names, units
-from edgerelay.edge.settings import Network
+from edgerelay import units
+from edgerelay.config import names
 from edgerelay.relay.settings import NextHop
+from edgerelay.units import Network
 
 MiB = 1024 * 1024
 

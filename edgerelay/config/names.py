@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 import idna
 
-from edgerelay.config.units import split_port
 from edgerelay.mail.address import Mailbox, domain_key
 from edgerelay.relay.settings import HopKind, NextHop
+from edgerelay.units import split_port
 
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PORTS: Final = {HopKind.SMTP: 25, HopKind.SMTPS: 465, HopKind.LMTP: 24}

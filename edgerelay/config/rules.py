@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from edgerelay.config import names, units
+from edgerelay import units
+from edgerelay.config import names
 from edgerelay.config.errors import Problem
 
 _NEEDS_CERTIFICATE: Final = ("starttls", "required", "implicit")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edgerelay.edge.limits import client_key
-from edgerelay.edge.settings import Network
 from edgerelay.net.endpoint import Address, canonical, host_and_port
+from edgerelay.units import Network
 
 
 @dataclass(frozen=True, slots=True)

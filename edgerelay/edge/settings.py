@@ -8,9 +8,8 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network
 
-Network = IPv4Network | IPv6Network
+from edgerelay.units import Network
 
 
 class ListenerTls(Enum):

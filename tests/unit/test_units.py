@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgerelay.config import units
+from edgerelay import units
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from edgerelay.edge.settings import Network
+Network = IPv4Network | IPv6Network
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.ASCII)
 _SECONDS: Final = {

@@ -1,0 +1,1 @@
+"""Asks the policies: concurrent work, sequential meaning."""

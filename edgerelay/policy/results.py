@@ -1,0 +1,121 @@
+"""Evidence that the bundled policies publish, here so that any policy may build on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from edgerelay.policy.evidence import AuthenticationResult, Evidence
+
+
+class SpfOutcome(Enum):
+    """RFC 7208 section 2.6."""
+
+    NONE = "none"
+    NEUTRAL = "neutral"
+    PASS = "pass"  # noqa: S105  a word of the RFC
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+@dataclass(frozen=True, slots=True)
+class SpfCheck:
+    """One identity's result. ``domain`` is whose policy was asked, in A-labels."""
+
+    identity: Literal["helo", "mailfrom"]
+    outcome: SpfOutcome
+    domain: str
+    #: The identity as it is shown: "user@example.com", or a HELO name.
+    text: str
+    #: Why, for the operator and the field's reason; ASCII, one line.
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpfResult(Evidence):
+    """What SPF says of this client and transaction (RFC 7208): the MAIL FROM identity, and the
+    HELO identity if it was asked. A trusted client is asked of neither."""
+
+    checks: tuple[SpfCheck, ...]
+
+    @property
+    def mail_from(self) -> SpfCheck | None:
+        return next((check for check in self.checks if check.identity == "mailfrom"), None)
+
+    @property
+    def helo(self) -> SpfCheck | None:
+        return next((check for check in self.checks if check.identity == "helo"), None)
+
+    @property
+    def authentication_results(self) -> tuple[AuthenticationResult, ...]:
+        return tuple(
+            AuthenticationResult(
+                "spf", check.outcome.value, ((f"smtp.{check.identity}", check.text),), check.reason
+            )
+            for check in self.checks
+        )
+
+
+class DkimOutcome(Enum):
+    """RFC 8601 section 2.7.1."""
+
+    NONE = "none"
+    PASS = "pass"  # noqa: S105  a word of the RFC
+    FAIL = "fail"
+    POLICY = "policy"
+    NEUTRAL = "neutral"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+@dataclass(frozen=True, slots=True)
+class DkimSignature:
+    """One DKIM-Signature field and what came of it (RFC 6376). Text is ASCII, one line."""
+
+    outcome: DkimOutcome
+    domain: str = ""  #: d=, lower case
+    selector: str = ""  #: s=
+    identity: str = ""  #: i=
+    algorithm: str = ""  #: a=
+    signature: str = ""  #: the first characters of b= (RFC 6008)
+    reason: str = ""  #: why it is no pass
+    is_testing: bool = False  #: the key says t=y
+    #: Octets of the canonical body that the signature leaves unsigned (l=).
+    unsigned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DkimResult(Evidence):
+    """Every signature of a message, in the order of its fields."""
+
+    signatures: tuple[DkimSignature, ...]
+
+    @property
+    def passed(self) -> tuple[DkimSignature, ...]:
+        return tuple(s for s in self.signatures if s.outcome is DkimOutcome.PASS)
+
+    @property
+    def authentication_results(self) -> tuple[AuthenticationResult, ...]:
+        if not self.signatures:
+            return (AuthenticationResult("dkim", DkimOutcome.NONE.value),)
+        return tuple(
+            AuthenticationResult(
+                "dkim",
+                signature.outcome.value,
+                tuple(
+                    (name, value)
+                    for name, value in (
+                        ("header.d", signature.domain),
+                        ("header.s", signature.selector),
+                        ("header.a", signature.algorithm),
+                        ("header.b", signature.signature),
+                    )
+                    if value
+                ),
+                signature.reason,
+            )
+            for signature in self.signatures
+        )
