@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,7 +200,7 @@ def sync_time(directory: Path) -> float | None:
     return float(json.loads(done.stdout)["p50_ms"])
 
 
-def quiet(ours: set[int], limit: float) -> None:
+def quiet(ours: Callable[[], set[int]], limit: float) -> None:
     """Wait, at most ``limit`` seconds, for a second in which nobody else computes."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
@@ -211,11 +212,11 @@ def quiet(ours: set[int], limit: float) -> None:
 
 def run_once(name: str, load: Workload, timeout: float) -> dict[str, object]:
     with Peer(name) as peer:
-        quiet(peer.ours(), float(os.environ.get("BENCH_QUIET", "10")))
+        quiet(peer.ours, float(os.environ.get("BENCH_QUIET", "10")))
         sync_ms = sync_time(peer.directory)
         memory = PeakMemory(peer.cgroup)
         memory.start()
-        others = Others(peer.ours())
+        others = Others(peer.ours)
         cpu, start = peer.cgroup.cpu(), time.monotonic()
         command = ["smtp-source", *load.arguments(), "-f", "a@src.test"]
         source = subprocess.Popen(

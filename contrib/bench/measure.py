@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -119,8 +120,8 @@ class PeakMemory(threading.Thread):
 class Others:
     """CPU that processes outside ``ours`` take: on a shared machine a run may be worthless."""
 
-    def __init__(self, ours: set[int]) -> None:
-        self._ours = ours
+    def __init__(self, ours: Callable[[], set[int]]) -> None:
+        self._ours = ours  # asked anew each time: a relay may start processes under load
         self._ticks = self._now()
 
     def seconds(self) -> float:
@@ -128,8 +129,9 @@ class Others:
 
     def _now(self) -> dict[tuple[str, str], int]:
         found = {}
+        ours = self._ours()
         for entry in os.listdir("/proc"):
-            if not entry.isdigit() or int(entry) in self._ours:
+            if not entry.isdigit() or int(entry) in ours:
                 continue
             try:
                 fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()

@@ -20,6 +20,7 @@ from edgerelay.spool.schema import status_number
 from edgerelay.spool.work import Insertion, Mark, Pause, Step
 
 _AT_ONCE: Final = 64  #: rows in one statement
+_EXACT: Final = 16  #: up to so many rows have a statement of just their number
 _KNOWN: Final = 50_000  #: messages remembered as simple, about 100 octets each
 
 
@@ -36,8 +37,10 @@ class Totals:
 
 @cache
 def _insert_sql(table: str, columns: int, rows: int) -> str:
+    # OR FAIL: a refused row leaves those before it, which the transaction or savepoint around
+    # takes back. Otherwise SQLite would keep a journal for the statement alone, in a file.
     row = f"({','.join('?' * columns)})"
-    return f"INSERT INTO {table} VALUES {','.join([row] * rows)}"  # noqa: S608  our own names
+    return f"INSERT OR FAIL INTO {table} VALUES {','.join([row] * rows)}"  # noqa: S608  our own names
 
 
 @cache
@@ -46,8 +49,9 @@ def _delete_sql(table: str, key: str, rows: int) -> str:
 
 
 def _portion(left: int) -> int:
-    """A power of two, so that few statements need to be prepared."""
-    return min(_AT_ONCE, 1 << (left.bit_length() - 1))
+    """All of a usual batch; of a larger one a power of two, so that few statements need to be
+    prepared."""
+    return left if left <= _EXACT else min(_AT_ONCE, 1 << (left.bit_length() - 1))
 
 
 class Rows:

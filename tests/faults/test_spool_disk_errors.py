@@ -99,7 +99,7 @@ async def test_everyone_in_the_batch_is_refused(autojump_clock: MockClock, world
             outcomes.append(True)
 
     async with world.spool() as spool:
-        world.faults.fail("INSERT INTO delivery", IOERR)
+        world.faults.fail("INSERT OR FAIL INTO delivery", IOERR)
         messages = [await new_message(spool) for _ in range(5)]
         async with trio.open_nursery() as nursery:
             for message in messages:
