@@ -12,7 +12,6 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from edgerelay.edge.boundary import REFUSED_LANE
 from edgerelay.edge.session import Session as EdgeSession
 from edgerelay.observe.events import (
     MessageAccepted,
@@ -48,7 +47,7 @@ from edgerelay.policy import (
     Session,
     Tag,
 )
-from edgerelay.spool.api import Status
+from edgerelay.spool.api import REFUSED_LANE, Status
 
 World = Any  # tests/unit/edge/conftest.py
 Hook = Callable[..., Awaitable[MessageVerdict]]
