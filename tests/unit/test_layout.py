@@ -50,7 +50,7 @@ def modules() -> list[Path]:
 
 
 def citations() -> Iterator[Citation]:
-    for path in modules():
+    for path in [*modules(), *sorted((ROOT / "policies").rglob("*.py"))]:
         # a citation may be broken over two comment or docstring lines
         text = re.sub(r"\n\s*(?:#:? ?)?", " ", path.read_text())
         for match in RFC.finditer(text):
