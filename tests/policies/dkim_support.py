@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import trio
 
@@ -16,68 +15,36 @@ from edgerelay.pipeline.message import read_message
 from edgerelay.policy import (
     DkimResult,
     DkimSignature,
-    Evidence,
-    Log,
     MailTransaction,
     MessageVerdict,
     Resolver,
     Session,
-    Table,
 )
-from edgerelay.tables.memory import MemoryTables
-from edgerelay.testing.literal_dns import LiteralResolver, Zone
+from edgerelay.testing.literal_dns import Zone
 from edgerelay.testing.messages import TEST_KEYS, SigningKey, build_message, dkim_records, sign
 from edgerelay_policies.dkim import Dkim, DkimOptions
+from tests.policies.services import Given, LentServices
 
 T = TypeVar("T")
 
-NOW = 1_800_000_000.0
+NOW: Final = 1_800_000_000.0
 DOMAIN, SELECTOR = "sender.example", "s1"
-KEY = TEST_KEYS["ed25519"]
+KEY_NAME: Final = f"{SELECTOR}._domainkey.{DOMAIN}"
+KEY: Final = TEST_KEYS["ed25519"]
+RSA: Final = TEST_KEYS["rsa-2048"]
 
 
-@dataclass(slots=True)
-class Lent:
-    """`Services` of a policy that uses the DNS, the clock and threads."""
+class DkimServices(LentServices):
+    """Counts what would have run in a thread."""
 
-    dns: Resolver
-    time: float = NOW
-    hostname: str = "mx.receiver.example"
-    log: Log = lambda text, /, **facts: None
-    in_threads: int = 0  #: calls that would have run in one
-
-    def now(self) -> float:
-        return self.time
-
-    def table(self, name: str = "") -> Table:
-        return MemoryTables(self.now).table(name)
-
-    async def connect(self, address: tuple[str, int] | Path, *, timeout: float) -> trio.abc.Stream:
-        raise OSError("nobody listens")
+    threads = 0
 
     async def run_blocking(self, function: Callable[[], T], /) -> T:
-        await trio.lowlevel.checkpoint()
-        self.in_threads += 1
-        return function()
+        self.threads += 1
+        return await super().run_blocking(function)
 
 
-@dataclass(slots=True)
-class Published:
-    """`Asked`: keeps what a policy publishes."""
-
-    kept: list[Evidence] = field(default_factory=list)
-
-    async def evidence(self, kind: type[T]) -> T:
-        raise NotImplementedError(kind)
-
-    async def evidence_if_any(self, kind: type[T]) -> T | None:
-        return None
-
-    def provide(self, evidence: Evidence) -> None:
-        self.kept.append(evidence)
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """`ReadableContent` in memory, or as if it were in a file."""
 
@@ -99,11 +66,11 @@ class Stored:
 class Said(NamedTuple):
     verdict: MessageVerdict
     result: DkimResult
-    lent: Lent
+    threads: int
 
     @property
     def words(self) -> list[str]:
-        """``pass``, or the outcome with its reason."""
+        """``pass``, or the outcome with its reason, of each signature."""
         return [in_words(signature) for signature in self.result.signatures]
 
 
@@ -113,28 +80,36 @@ def in_words(signature: DkimSignature) -> str:
 
 async def ask(
     message: bytes,
-    zone: Zone | Resolver,
+    zone: Zone | None = None,
     *,
-    time: float = NOW,
+    dns: Resolver | None = None,
+    now: float = NOW,
     in_memory: bool = True,
     **options: Any,
 ) -> Said:
-    dns = zone if hasattr(zone, "resolve") else LiteralResolver(zone)
-    lent = Lent(dns, time)
-    asked = Published()
+    """Ask about one message. Without a zone, that of `signed` messages."""
+    lent = DkimServices(zone_of() if zone is None else zone)
+    lent.clock = now
+    lent.dns = dns or lent.dns
+    asked = Given()
     session = Session(ip_address("192.0.2.1"), "TOKEN")
     transaction = MailTransaction(asked, session, Envelope(NULL_REVERSE_PATH), ())
     view = await read_message(Stored(message, in_memory))
     async with Dkim(DkimOptions(**options), lent) as policy:
         verdict = await policy.on_message(transaction, view)
-    [result] = asked.kept
+    [result] = asked.provided
     assert isinstance(result, DkimResult)
-    return Said(verdict, result, lent)
+    return Said(verdict, result, lent.threads)
 
 
 def signed(message: bytes | None = None, key: SigningKey = KEY, **how: Any) -> bytes:
     return sign(build_message() if message is None else message, DOMAIN, SELECTOR, key, **how)
 
 
-def zone(key: SigningKey = KEY, more: str = "") -> Zone:
+def zone_of(key: SigningKey = KEY, more: str = "") -> Zone:
     return dkim_records(DOMAIN, SELECTOR, key, more=more)
+
+
+def record(text: str) -> Zone:
+    """A zone whose key record says that."""
+    return {(KEY_NAME, "TXT"): [(text.encode(),)]}

@@ -90,7 +90,7 @@ def _checked(
             raise Refused(f"no {name}=")
     if tags["v"] != b"1":
         raise Refused("unknown version")
-    domain, selector = _domain(tags["d"], "d="), _name(tags["s"], "s=")
+    domain, selector = _domain(tags["d"], "d="), _domain(tags["s"], "s=")
     if "." not in domain:
         raise Refused("d= is not valid")
     header, body = _canonicalization(tags.get("c", b"simple/simple"))

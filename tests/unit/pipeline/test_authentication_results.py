@@ -23,6 +23,40 @@ def test_a_field_names_us_and_what_was_found() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("mx.example", "mx.example"),
+        ("a.b+c@d.example", "a.b+c@d.example"),
+        ("@d.example", "@d.example"),
+        ("a..b@d.example", '"a..b@d.example"'),
+        ("a@d..example", '"a@d..example"'),
+        ("[192.0.2.1]", '"[192.0.2.1]"'),
+        ("x; dkim=pass", '"x; dkim=pass"'),
+        ('x" ; dkim=pass', '"x\\" ; dkim=pass"'),
+        ("x\r\nBcc: all", '"x  Bcc: all"'),
+        ("x\\", '"x\\\\"'),
+        ("J\u00fcrgen", '"J\\\\xfcrgen"'),
+        ("a" * 257, '"' + "a" * 256 + '"'),
+    ],
+)
+def test_a_value_is_bare_only_where_that_is_safe(value: str, written: str) -> None:
+    octets = field("mx.example", [AuthenticationResult("spf", "pass", (("smtp.helo", value),))])
+    assert f"smtp.helo={written}\r\n".encode() in octets
+
+
+def test_a_comment_holds_no_parenthesis_and_no_encoded_word() -> None:
+    result = AuthenticationResult("dkim", "pass", comment="a) dkim=pass ( =?utf-8?q?=29?= \\")
+    octets = field("mx.example", [result])
+    unfolded = octets.replace(b"\r\n ", b" ")
+    assert unfolded.endswith(b"; dkim=pass (a  dkim=pass   = ?utf-8?q?=29?=)\r\n")
+
+
+def test_results_are_bounded() -> None:
+    results = [AuthenticationResult("dkim", "fail", reason="x" * 10_000)] * 1000
+    assert len(field("mx.example", results)) < 40 * 400
+
+
 def test_without_results_it_says_none() -> None:
     assert field("mx.example", []) == b"Authentication-Results: mx.example; none\r\n"
 
@@ -110,8 +144,24 @@ OURS = ("mx.example", "b\u00fccher.example")
         b" mx.example(comment); spf=pass",
         b" mx.example.; spf=pass",
         b" xn--bcher-kva.example; spf=pass",
-        "\u00a0b\u00fccher.example; spf=pass".replace("\u00a0", " ").encode(),
+        "b\u00fccher.example; spf=pass".encode(),
+        # white space and controls that some reader would skip
+        "\u00a0mx.example\u2003; spf=pass".encode(),
+        b"\x00\x0b mx.example\x00; spf=pass",
+        b' "\r\n mx.example\t"; spf=pass',
+        "mx\u200b.example; spf=pass".encode(),  # ignored by IDNA
+        # nobody can tell whose it is
+        b" (mx.example",
+        b" (a (b) mx.example; spf=pass",
+        b" ) mx.example; spf=pass",
+        b' "mx.example; spf=pass',
+        b" " + b"(" * 100_000,
+        b" (" + b"x" * 10_000 + b") mx.example; spf=pass",
+        b" (x)" * 600 + b" mx.example; spf=pass",
+        b" " * 10_000 + b"mx.example; spf=pass",
+        b"mx" + "\u200b".encode() * 1100 + b".example; spf=pass",
     ],
+    ids=lambda value: value[:30].decode("utf-8", "replace"),
 )
 def test_a_field_with_our_name_is_found(value: bytes) -> None:
     theirs = HeaderField("authentication-results", b"Authentication-Results:" + value + b"\r\n", 0)
@@ -125,17 +175,34 @@ def test_a_field_with_our_name_is_found(value: bytes) -> None:
         b" notmx.example; spf=pass",
         b" mx.example.org; spf=pass",
         b" (mx.example) other.example; spf=pass",
-        b" (mx.example",
+        b" (mx.example) (c) other.example; spf=pass",
+        b" mx.example=pass; x",
+        b' "mx.example spf=pass"; x',
         b"",
         b" ;",
-        b' "unended',
-        b" " + b"(" * 100_000,
+        b" ; mx.example",
+        b" (only a comment)",
         b" \xff\xfe; x",
+        b" \\(x",
+        b" " + b"x" * 1024 + b"; spf=pass",
     ],
+    ids=lambda value: value[:30].decode("utf-8", "replace"),
 )
 def test_a_field_of_somebody_else_is_left_alone(value: bytes) -> None:
     theirs = HeaderField("authentication-results", b"Authentication-Results:" + value + b"\r\n", 0)
     assert forged([theirs], OURS) == []
+
+
+@given(
+    st.text(st.sampled_from('()"\\ \t\r\n;.mx\x00\u00fc\u200b\u3002\u2fff'), max_size=60)
+    | st.text()
+)
+def test_no_field_breaks_the_search(text: str) -> None:
+    raw = b"Authentication-Results:" + text.encode("utf-8", "surrogatepass") + b"\r\n"
+    theirs = HeaderField("authentication-results", raw, 0)
+    assert forged([theirs], OURS) in ([], [theirs])
+    before = HeaderField("authentication-results", raw.replace(b":", b": mx.example;", 1), 0)
+    assert forged([before], OURS) == [before]
 
 
 def test_other_fields_are_not_looked_at() -> None:

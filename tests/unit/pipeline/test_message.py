@@ -100,6 +100,43 @@ async def test_a_header_beyond_the_limit_is_refused(
         await read_message(Kept(octets, in_file=in_file))
 
 
+@pytest.mark.parametrize("in_file", [False, True])
+async def test_a_body_may_be_left_half_way(in_file: bool) -> None:
+    """As an asynchronous generator it would warn when it is forgotten."""
+    message = await read_message(Kept(b"A: 1\r\n\r\n" + b"x" * 600_000, in_file=in_file))
+    async for piece in message.chunks():
+        assert len(piece) == 256 * 1024
+        break
+
+
+async def test_a_content_that_ends_too_soon_is_an_error_and_no_endless_loop() -> None:
+    short = Kept(b"A: 1\r\n", in_file=True)
+    short.size = 100
+    with pytest.raises(EOFError):
+        await read_message(short)
+    short = Kept(b"A: 1\r\n\r\nbody", in_file=True)
+    short.size = 100
+    with pytest.raises(EOFError):
+        await everything(await read_message(short))
+
+
+async def test_a_header_that_is_empty_needs_one_read() -> None:
+    kept = Kept(b"\r\n" + b"x" * 1_000_000, in_file=True)
+    message = await read_message(kept)
+    assert (kept.reads, list(message.fields)) == (1, [])
+
+
+async def test_a_name_is_found_whether_or_not_the_header_was_cut() -> None:
+    octets = b"X: subject\r\nTo: b\r\n\r\nFrom: x\r\n"
+    for cut_before in (False, True):
+        message = await read_message(Kept(octets))
+        if cut_before:
+            assert len(message.fields) == 2
+        assert list(message.named("Subject")) == []
+        assert list(message.named("from")) == []
+        assert [field.raw for field in message.named("TO")] == [b"To: b\r\n"]
+
+
 @given(st.lists(st.sampled_from([b"A: 1", b" x", b"\r\n", b"\r", b"\n", b":", b"", b"\xff"])))
 def test_nothing_is_lost_or_added(parts: list[bytes]) -> None:
     async def run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from email import message_from_bytes
 from email.policy import default
 
@@ -50,12 +51,30 @@ def test_a_long_value_is_folded_at_its_spaces() -> None:
     assert octets.count(b"word") == 40
 
 
-@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=400))
-def test_whatever_is_asked_for_is_one_field_that_reads_the_same(value: str) -> None:
-    octets = apply((Prepend("X-Any", value),)).prepend
+words = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=900)
+runs = st.integers(0, 1200).map(" ".__mul__)
+
+
+@given(
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=400)
+    | st.lists(words | runs, max_size=6).map("".join)
+)
+def test_whatever_may_be_asked_for_is_one_field_that_reads_the_same(value: str) -> None:
+    try:
+        edit = Prepend("X-Any", value)
+    except ValueError:
+        assert max(map(len, re.findall(" *[^ ]*", value))) > 900
+        return
+    octets = apply((edit,)).prepend
     assert octets.endswith(b"\r\n")
     lines = octets[:-2].split(b"\r\n")
     assert all(line.startswith(b" ") and line.strip() for line in lines[1:])
+    assert all(len(line) <= 998 for line in lines)
     message = message_from_bytes(octets + b"\r\nbody", policy=default)
     assert list(message.keys()) == ["X-Any"]
-    assert octets.replace(b"\r\n", b"") == f"X-Any: {value}".encode()
+    assert octets.replace(b"\r\n", b"") == f"X-Any: {value}".rstrip(" ").encode()
+
+
+def test_a_first_word_stays_beside_the_name() -> None:
+    assert folded("X-Long", ["a" * 100, "b"]) == b"X-Long: " + b"a" * 100 + b"\r\n b\r\n"
+    assert folded("X-Empty", [""]) == b"X-Empty:\r\n"

@@ -20,6 +20,8 @@ from edgerelay.policy import Prepend
         ("X", "caf\u00e9"),
         ("X", "a\x00b"),
         ("X", "y" * 1000),
+        ("X", "y" + " " * 1000 + "y"),
+        ("X", " " * 1000),
     ],
 )
 def test_what_is_no_field_is_refused(name: str, value: str) -> None:

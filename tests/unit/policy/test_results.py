@@ -47,5 +47,17 @@ def test_dkim_has_a_result_for_each_signature_or_none() -> None:
     )
 
 
+def test_dkim_says_besides_what_a_reader_should_know() -> None:
+    signature = DkimSignature(
+        DkimOutcome.PASS, "a.example", identity="u@a.example", is_testing=True, unsigned=7
+    )
+    (result,) = DkimResult((signature,)).authentication_results
+    assert result.properties == (("header.d", "a.example"), ("header.i", "u@a.example"))
+    assert result.comment == "test mode, 7 octets of the body not signed"
+    whole_domain = DkimSignature(DkimOutcome.PASS, "a.example", identity="@a.example")
+    assert whole_domain.properties == (("header.d", "a.example"),)
+    assert whole_domain.comment == ""
+
+
 def test_evidence_says_nothing_unless_it_does() -> None:
     assert Evidence().authentication_results == ()
