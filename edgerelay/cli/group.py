@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "status": ("edgerelay.cli.status", "Show what the running relay does."),
     "queue": ("edgerelay.cli.queue", "List and change what waits for delivery."),
     "policy": ("edgerelay.cli.policy", "Show the policies: installed, configured, at work."),
+    "try": ("edgerelay.cli.try_", "Show what would become of a message."),
 }
 
 
