@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # `make run CONFIG=my.toml` serves that file.
 CONFIG ?=
 
-.PHONY: help run demo test check format e2e bench clean
+.PHONY: help run demo test check format e2e bench filtered clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ e2e: $(STAMP)  ## with real Postfix, Dovecot, haproxy and swaks (root; Debian pa
 
 bench: $(VENV)/.program  ## side by side with Postfix (root; BENCH_M=500 for a shorter run)
 	$(BIN)/python contrib/bench/compare.py
+
+filtered: $(VENV)/.program  ## the same with SPF, DKIM and greylisting in front (root)
+	$(BIN)/python contrib/bench/filtered.py
 
 clean:  ## forget .venv, caches and what bench and run left
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis run contrib/bench/run

@@ -9,4 +9,4 @@ fi
 echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
 apt-get -qq update
 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-  postfix strace gcc libc6-dev
+  postfix strace gcc libc6-dev unbound opendkim postgrey postfix-policyd-spf-python

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import SequenceMatcher, get_close_matches
-from typing import Any, Final, get_args, get_origin
+from difflib import get_close_matches
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from edgerelay.config.errors import KeyPath, Problem
 from edgerelay.config.model import File
-
-_EXPECTED: Final = {
-    "string_type": "expected text in quotes",
-    "int_type": "expected a whole number",
-    "float_type": "expected a number",
-    "bool_type": "expected true or false",
-    "tuple_type": 'expected a list, as ["..."]',
-    "missing": "is required",
-}
+from edgerelay.pipeline.wording import nearest, problem_text
 
 
 def problems_of(error: ValidationError) -> Iterator[Problem]:
@@ -37,20 +29,10 @@ def _text(path: KeyPath, kind: str, message: str, context: Mapping[str, Any]) ->
     match kind:
         case "extra_forbidden":
             return f"unknown key{nearest_key(path)}"
-        case "literal_error":
-            return f"allowed: {_quoted(context['expected'])}"
-        case "too_short":
-            return "expected at least one entry"
-        case "greater_than_equal":
-            return f"expected a number of at least {context['ge']}"
-        case "less_than_equal":
-            return f"expected a number of at most {context['le']}"
         case "model_type" | "tuple_type" if known_keys(_names(path)):
             return f"expected a table: {_header(path)}"
-        case "value":
-            return message
         case _:
-            return _EXPECTED.get(kind, message)
+            return problem_text(kind, message, context)
 
 
 def _names(path: KeyPath) -> tuple[str, ...]:
@@ -64,11 +46,6 @@ def _header(path: KeyPath) -> str:
     return f"[[{name}]]" if field and get_origin(field.annotation) is tuple else f"[{name}]"
 
 
-def _quoted(expected: str) -> str:
-    """pydantic's ``'a', 'b' or 'c'`` as ``"a", "b", "c"``."""
-    return expected.replace(" or ", ", ").replace("'", '"')
-
-
 def nearest_key(path: KeyPath) -> str:
     """The known key that was most likely meant: in this table first, then anywhere."""
     *table, last = path
@@ -79,10 +56,7 @@ def nearest_key(path: KeyPath) -> str:
     everywhere = {key.rpartition(".")[2]: key for key in all_keys()}
     if close := get_close_matches(name, everywhere, n=1, cutoff=0.8):
         return f'; did you mean "{everywhere[close[0]]}"?'
-    if not here:
-        return ""
-    nearest = max(here, key=lambda key: SequenceMatcher(None, name, key).ratio())
-    return f'; the nearest known one is "{nearest}"'
+    return nearest(name, here)
 
 
 def known_keys(table: tuple[str, ...]) -> list[str]:

@@ -91,6 +91,8 @@ class MessageAccepted(Event, tag="message"):
     recipients: int
     size: int  # octets, without our own fields
     duration: float  # seconds from MAIL to the commit
+    score: float = 0.0  # that policies gave
+    held: str = ""  # why a policy had it held
 
 
 class Delivery(Event, tag="delivery"):
@@ -134,6 +136,42 @@ class Held(Event, tag="held"):
     queue_id: str
     lane: str
     reason: str
+
+
+class MessageDiscarded(Event, tag="discarded"):
+    """A policy had a message taken, with a 250, and dropped for these recipients."""
+
+    session: str
+    policy: str
+    reason: str
+    reverse_path: str
+    recipients: list[str]
+
+
+class PolicyFailed(Event, tag="policy_failed"):
+    """A policy gave no answer of its own, so its ``on_error`` answered; or its task died."""
+
+    policy: str
+    stage: str  # "connect", "ehlo", "mail", "rcpt", "message"; "background"
+    reason: str
+    session: str = ""
+
+
+class PolicyObserved(Event, tag="policy_observed"):
+    """What a policy in observe mode would have said, where it is not what became of it."""
+
+    policy: str
+    stage: str
+    verdict: str
+    session: str
+
+
+class PolicyNote(Event, tag="policy_note"):
+    """A line that a policy wrote itself."""
+
+    policy: str
+    text: str
+    facts: dict[str, str]
 
 
 class Dropped(Event, tag="dropped"):

@@ -1,5 +1,6 @@
 #!/bin/bash
-# edgerelay as a pure relay, its spool synced. EDGERELAY: the command. WORKERS: default 2.
+# edgerelay as a relay, its spool synced. EDGERELAY: the command. WORKERS: default 2.
+# FILTERS: policies, of "spf dkim greylisting"; none by default.
 . "$(dirname "$0")/lib.sh"
 peer_start() {
   mkdir -p "$BENCH_RUN/state"
@@ -26,6 +27,10 @@ tls = "off"
 [queue]
 concurrency_per_destination = 20
 EOT
+  for policy in ${FILTERS:-}; do
+    printf '\n[[policy]]\nuse = "%s"\n' "$policy" >> "$BENCH_RUN/edgerelay.toml"
+    [ "$policy" != greylisting ] || echo 'delay = "1s"' >> "$BENCH_RUN/edgerelay.toml"
+  done
   background ${EDGERELAY:-edgerelay} serve -c "$BENCH_RUN/edgerelay.toml"
 }
 dispatch "$@"

@@ -37,6 +37,7 @@ message_size_limit = 104857600
 mailbox_size_limit = 0
 notify_classes =
 smtp_bind_address = 127.0.0.1
+${POSTFIX_MAIN:-}
 EOT
   cat > "$etc/master.cf" <<EOT
 127.0.0.1:$BENCH_PORT inet n - n - - smtpd
@@ -61,6 +62,7 @@ discard unix - - n - - discard
 scache unix - - n - 1 scache
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
+${POSTFIX_MASTER:-}
 EOT
   postfix -c "$etc" start > "$BENCH_RUN/output.log" 2>&1 < /dev/null
   tr -d ' ' < "$BENCH_RUN/spool/pid/master.pid" > "$BENCH_RUN/pid"
@@ -69,4 +71,4 @@ peer_stop() {
   postfix -c "$etc" stop > /dev/null 2>&1
   stop_pid
 }
-dispatch "$@"
+[ -n "${POSTFIX_FILTERED:-}" ] || dispatch "$@"

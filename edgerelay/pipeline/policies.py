@@ -1,0 +1,140 @@
+"""The policies of a worker: opened in the order of configuration, closed in the reverse one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final
+
+import trio
+
+from edgerelay.observe.escape import escape
+from edgerelay.observe.events import Observer, PolicyFailed
+from edgerelay.pipeline.loading import policy_class, read_options
+from edgerelay.pipeline.plan import Configured, Plan
+from edgerelay.pipeline.settings import Mode, PolicySettings
+from edgerelay.pipeline.watchdog import Watchdog
+from edgerelay.policy import Policy, Services
+
+#: Seconds before a background task that died is started again: the first time, and at most.
+_BACK_OFF: Final = (1.0, 60.0)
+#: Bits of a client's address that `enforce_share` goes by: a host that moves stays the same.
+_PREFIX: Final = {4: 24, 6: 48}
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    settings: PolicySettings
+    policy: Policy[Any]
+
+
+class Policies:
+    """What sessions are given: whom to ask of which client."""
+
+    def __init__(self, opened: Sequence[Opened], watchdog: Watchdog) -> None:
+        self._opened = opened
+        self.watchdog = watchdog
+        self._plan = lru_cache(maxsize=256)(self._make_plan)
+        self._modes = tuple(each.settings.mode for each in opened)
+        self._shares = [
+            (index, each.settings.name, each.settings.enforce_share)
+            for index, each in enumerate(opened)
+            if each.settings.mode is Mode.ENFORCE and each.settings.enforce_share < 1
+        ]
+        self.is_empty = self._plan(self._modes).is_empty
+
+    def plan_for(self, client: Address | None) -> Plan:
+        """The plan for a client: a policy that enforces for a share observes the others."""
+        if not self._shares:
+            return self._plan(self._modes)
+        modes = list(self._modes)
+        for index, name, share in self._shares:
+            if _lot(name, client) >= share:
+                modes[index] = Mode.OBSERVE
+        return self._plan(tuple(modes))
+
+    def _make_plan(self, modes: tuple[Mode, ...]) -> Plan:
+        return Plan(
+            [
+                Configured(
+                    each.settings.name,
+                    type(each.policy),
+                    each.policy,
+                    mode,
+                    each.settings.timeout,
+                    each.settings.on_error,
+                )
+                for each, mode in zip(self._opened, modes, strict=True)
+            ]
+        )
+
+
+NO_POLICIES: Final = Policies((), Watchdog())
+
+
+@asynccontextmanager
+async def open_policies(
+    settings: Sequence[PolicySettings],
+    services_for: Callable[[PolicySettings], Services],
+    observer: Observer,
+) -> AsyncIterator[Policies]:
+    """Load the policies that are not off, open them, and run what they do in the background.
+
+    Raises `LoadError`, pydantic's ValidationError, `PlanError`, and whatever a policy raises
+    when it is opened.
+    """
+    async with AsyncExitStack() as stack:
+        opened = []
+        for each in settings:
+            kind = policy_class(each.use)
+            policy = kind(read_options(kind, each.options), services_for(each))
+            if each.mode is not Mode.OFF:
+                await stack.enter_async_context(policy)
+            opened.append(Opened(each, policy))
+        watchdog = Watchdog()
+        policies = Policies(opened, watchdog)
+        if policies.is_empty:
+            yield policies
+            return
+        async with trio.open_nursery() as background:
+            background.start_soon(watchdog.run)
+            for one in opened:
+                works = type(one.policy).run is not Policy.run
+                if works and one.settings.mode is not Mode.OFF:
+                    background.start_soon(_keep_running, one, observer)
+            yield policies
+            background.cancel_scope.cancel()
+
+
+async def _keep_running(opened: Opened, observer: Observer) -> None:
+    """Run a background task until it returns; one that dies starts again after a while."""
+    wait, longest = _BACK_OFF
+    while True:
+        started = trio.current_time()
+        try:
+            await opened.policy.run()
+        except Exception as error:  # what somebody else wrote must not end the worker
+            reason = escape(f"{type(error).__name__}: {error}", 500)
+            observer(PolicyFailed(policy=opened.settings.name, stage="background", reason=reason))
+        else:
+            return
+        if trio.current_time() - started > longest:
+            wait = _BACK_OFF[0]
+        await trio.sleep(wait)
+        wait = min(2 * wait, longest)
+
+
+@lru_cache(maxsize=4096)
+def _lot(name: str, client: Address | None) -> float:
+    """A number from 0 to 1 that stays the same for a network and a policy."""
+    network = b""
+    if client is not None:
+        network = client.packed[: _PREFIX[client.version] // 8]
+    digest = hashlib.sha256(name.encode() + b"\0" + network).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
