@@ -7,11 +7,11 @@ configuration names it, so that a broken one breaks nothing else.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -59,6 +59,10 @@ def policy_class(use: str) -> type[Policy[Any]]:
     return kind
 
 
+#: How a policy is found by its name: `policy_class`, or in a test something closer at hand.
+Load: TypeAlias = Callable[[str], type[Policy[Any]]]
+
+
 def option_names(kind: type[Policy[Any]]) -> list[str]:
     return [field.name for field in dataclasses.fields(kind.options_type)]
 
@@ -71,13 +75,15 @@ def read_options(kind: type[Policy[Any]], written: Mapping[str, object]) -> Any:
     return kind.options_type(**{name: getattr(values, name) for name in option_names(kind)})
 
 
-def problems(settings: Sequence[PolicySettings]) -> list[OptionProblem]:
+def problems(
+    settings: Sequence[PolicySettings], *, load: Load = policy_class
+) -> list[OptionProblem]:
     """Everything that is wrong with the tables, each by itself and all of them together."""
     found: list[OptionProblem] = []
     kinds: list[type[Policy[Any]] | None] = []
     for index, each in enumerate(settings):
         try:
-            kind = policy_class(each.use)
+            kind = load(each.use)
         except LoadError as error:
             found.append(OptionProblem(index, ("use",), str(error)))
             kinds.append(None)

@@ -134,7 +134,7 @@ class SmtpClient:
 
 def stuffed(content: bytes) -> bytes:
     """Double the dots that begin a line (RFC 5321 section 4.5.2), and end the last line."""
-    if not content.endswith(b"\r\n"):
+    if content and not content.endswith(b"\r\n"):
         content += b"\r\n"
     dotted = content.replace(b"\r\n.", b"\r\n..")
     return b"." + dotted if dotted.startswith(b".") else dotted
