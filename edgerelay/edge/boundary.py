@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from edgerelay.mail.address import ForwardPath, ReversePath
 from edgerelay.mail.reply import Reply
@@ -31,3 +31,19 @@ class Recipients(Protocol):
     ) -> Deliverable | Refused:
         """``trusted`` clients may relay anywhere. Within the caller's deadline; never raises
         but for cancellation: what could not be found out is a 4yz `Refused`."""
+
+
+class RouteTo(Protocol):
+    """Name the lane to next hops that a policy chose, or None if they are none."""
+
+    def __call__(self, next_hops: tuple[str, ...], /) -> str | None: ...
+
+
+def no_route(_: tuple[str, ...], /) -> str | None:
+    """Of an edge that has no relay behind it."""
+    return None
+
+
+#: The lane of recipients that a policy refused after DATA although others were accepted: what
+#: waits there is never sent, but reported with the reply that stands in its ``reason``.
+REFUSED_LANE: Final = "refused:"

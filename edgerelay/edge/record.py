@@ -60,11 +60,20 @@ class Record:
                 recipients=transaction.recipients,
                 size=message.size,
                 duration=round(self.now() - transaction.started, 6),
+                score=message.score,
+                held=message.held,
             )
         )
 
-    def refuse(self, command: str, reply: Reply, reverse_path: object, to: object = "") -> None:
-        """``command`` is "mail", "rcpt" or "data"."""
+    def refuse(
+        self,
+        command: str,
+        reply: Reply,
+        reverse_path: object,
+        to: object = "",
+        policy: str = "",
+    ) -> None:
+        """``command`` is "connect", "ehlo", "mail", "rcpt" or "data"."""
         self.refused += 1
         self._observer(
             RecipientRefused(
@@ -75,6 +84,7 @@ class Record:
                 reverse_path=escape(str(reverse_path)),
                 forward_path=escape(str(to)),
                 reply=str(reply),
+                policy=policy,
             )
         )
 

@@ -27,6 +27,8 @@ HELP: Final = Reply(
 NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again later")
 NOT_STORED: Final = Reply(451, "4.3.0", "The message could not be stored, try again later")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
+HEADER_TOO_LARGE: Final = Reply(552, "5.3.4", "The header section is too large")
+NO_SERVICE: Final = Reply(503, "5.5.1", "No service here; QUIT is all that is left")
 LOOP: Final = Reply(554, "5.4.6", "Too many hops, this message is going round in circles")
 PROBLEMS: Final = {
     DataProblem.BARE_NEWLINE: Reply(
@@ -63,6 +65,13 @@ def last_words(hostname: str, why: str) -> Reply:
     """The 421 that ends a session; ``why`` is what its `SessionEnded` says."""
     enhanced, text = _LAST_WORDS[why]
     return Reply(421, enhanced, f"{hostname} {text}")
+
+
+def at_the_door(hostname: str, reply: Reply) -> Reply:
+    """What is said instead of a greeting: nobody has named himself, so no text but the class."""
+    if reply.is_transient:
+        return Reply(421, "4.7.0", f"{hostname} No service at the moment, try again later")
+    return Reply(554, "5.7.1", f"{hostname} No SMTP service for this client")
 
 
 def queued(queue_id: str) -> Reply:

@@ -13,7 +13,7 @@ from typing import Final, Never
 import trio
 from trio.lowlevel import ParkingLot, wait_readable
 
-from edgerelay.edge.boundary import Recipients
+from edgerelay.edge.boundary import Recipients, RouteTo, no_route
 from edgerelay.edge.limits import ClientLimits
 from edgerelay.edge.session import Session
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings
@@ -24,6 +24,7 @@ from edgerelay.net.socket_transport import SocketTransport
 from edgerelay.net.transport import Transport
 from edgerelay.observe.escape import escape
 from edgerelay.observe.events import Observer, Trouble
+from edgerelay.pipeline.policies import NO_POLICIES, Policies
 from edgerelay.runtime import Clock
 from edgerelay.spool.api import Spool
 
@@ -46,8 +47,12 @@ class Edge:
         clock: Clock,
         limits: ClientLimits,
         reaper: Reaper,
+        policies: Policies = NO_POLICIES,
+        route_to: RouteTo = no_route,
     ) -> None:
-        self._shared = Shared(settings, spool, recipients, observer, clock, limits)
+        self._shared = Shared(
+            settings, spool, recipients, observer, clock, limits, policies, route_to
+        )
         self._reaper = reaper
         self._sessions: set[Session] = set()
         self._accepted = 0  # connections that hold a place, their session begun or not

@@ -18,20 +18,24 @@ from edgerelay.edge.admission import Place, identify
 from edgerelay.edge.boundary import Refused as RecipientIsRefused
 from edgerelay.edge.client import Client
 from edgerelay.edge.limits import Admission
+from edgerelay.edge.policing import Judgement, Policing, Refusal
 from edgerelay.edge.proxy import ProxyError
 from edgerelay.edge.record import Record
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
 from edgerelay.edge.shared import Shared
-from edgerelay.edge.transaction import Committed, MailTransaction
+from edgerelay.edge.transaction import NO_JUDGEMENT, Committed, MailTransaction
 from edgerelay.mail.address import ReversePath
 from edgerelay.mail.envelope import ClientFacts
 from edgerelay.mail.reply import Reply
 from edgerelay.mail.trace import protocol_name
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
 from edgerelay.observe.escape import escape
+from edgerelay.pipeline.plan import Plan
+from edgerelay.policy import Session as PolicySession
 from edgerelay.smtp.events import (
     DataChunk,
     EndOfData,
+    Event,
     Expand,
     Hello,
     Help,
@@ -70,8 +74,11 @@ class Session:
     __slots__ = (
         "_end",
         "_extended",
+        "_is_deaf",
+        "_is_given_up",
         "_listener",
         "_place",
+        "_policing",
         "_protocol",
         "_record",
         "_said",
@@ -94,6 +101,9 @@ class Session:
         self._said: list[bytes] = []  # replies of a pipelined group, for one write
         self._extended = False
         self._end = ""
+        self._policing: Policing | None = None
+        self._is_deaf = False  # refused before the greeting: QUIT is all that is left
+        self._is_given_up = False  # its client has been sent away, and nothing may follow
 
     def stop(self) -> None:
         """Wake a client that has no transaction: it is to hear 421."""
@@ -124,7 +134,11 @@ class Session:
         try:
             rest = await self._open()
             if rest is not None:
-                await self._converse(rest)
+                plan = self._shared.policies.plan_for(self._record.client.address)
+                if plan.is_empty:
+                    await self._converse(rest)
+                else:
+                    await self._converse_policed(rest, plan)
         except _EndedError as ended:
             self._end = ended.why
             await self._farewell(ended.why)
@@ -137,6 +151,53 @@ class Session:
             self._end = "trouble"
             self._record.fail(error)
             await self._farewell("trouble")
+
+    async def _converse_policed(self, rest: bytes, plan: Plan) -> None:
+        """Converse with policies at work beside it, all in a nursery of this session's own.
+
+        Whatever they do to that nursery ends here, with the socket outside of it: the client
+        hears 421 (`_serve`).
+        """
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+
+            def stuck() -> None:
+                nursery.start_soon(self._give_up)
+
+            session = self._as_policies_see_it("")
+            self._policing = Policing(self._shared, plan, session, nursery, stuck)
+            try:
+                await self._converse(rest, await self._policing.connect())
+            except Exception as error:  # raised again below, without a group around it
+                failure = error
+            self._end_transaction()
+            if failure is None and self._end == "quit":
+                # Those who only observe may finish; the client need not wait for them.
+                await self._transport.aclose(linger=False)
+                self._policing.quit()
+            else:
+                nursery.cancel_scope.cancel()
+        self._policing = None
+        if failure is not None:
+            raise failure
+
+    async def _give_up(self) -> None:
+        """A policy keeps our own task: say good-bye from another one, and hang up."""
+        self._is_given_up = True
+        await self._farewell("trouble")
+        self._transport.abort()
+
+    def _as_policies_see_it(self, helo: str) -> PolicySession:
+        record = self._record
+        return PolicySession(
+            client=record.client.address if record.client.named else None,
+            token=record.token,
+            listener=record.listener,
+            helo=helo,
+            is_extended=self._extended,
+            tls=str(self._transport.tls or ""),
+            is_trusted=self._trusted,
+        )
 
     async def _farewell(self, why: str) -> None:
         self._transport.deadline = trio.current_time() + _FAREWELL
@@ -175,9 +236,9 @@ class Session:
         await self._transport.start_tls(context, server_side=True)
         self._end = ""
 
-    async def _converse(self, data: bytes) -> None:
+    async def _converse(self, data: bytes, refusal: Refusal | None = None) -> None:
         transport, protocol, said = self._transport, self._protocol, self._said
-        said.append(protocol.send(replies.greeting(self._shared.settings.hostname)))
+        said.append(protocol.send(self._first_words(refusal)))
         while True:
             if data:
                 protocol.receive_data(data)
@@ -192,6 +253,16 @@ class Session:
                 return
             self._record.octets += len(data)
 
+    def _first_words(self, refusal: Refusal | None) -> Reply:
+        """The greeting, or 554 (RFC 5321 section 3.1), or 421 for those who may come again."""
+        if refusal is None:
+            return replies.greeting(self._shared.settings.hostname)
+        reply = replies.at_the_door(self._shared.settings.hostname, refusal.reply)
+        self._is_deaf = True
+        if reply.is_transient:
+            self._end = "refused"
+        return self._refused_by(refusal, "connect", reply)
+
     async def _answer(self) -> None:
         """Answer all that has come, the replies of a pipelined group with one write."""
         protocol, said = self._protocol, self._said
@@ -199,7 +270,8 @@ class Session:
             if type(event) is DataChunk:
                 await self._open_transaction().receive(event.data)
                 continue
-            answer = _HANDLERS[type(event)](self, event)
+            handle = Session._on_deaf if self._is_deaf else _HANDLERS[type(event)]
+            answer = handle(self, event)
             said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
             if type(event) is StartTls:
                 await self._secure()
@@ -232,16 +304,38 @@ class Session:
         self._protocol.tls_started()
         self._record.helo = ""
 
-    def _on_hello(self, event: Hello) -> Reply:
+    def _on_deaf(self, event: Event) -> Reply:
+        if isinstance(event, Quit):
+            return self._on_quit(event)
+        self._record.errors += 1
+        return self._within_budget(replies.NO_SERVICE)
+
+    def _on_hello(self, event: Hello) -> Reply | Awaitable[Reply]:
         self._end_transaction()
         self._record.helo = escape(event.name)
         self._extended = event.verb == "EHLO"
+        return self._hello() if self._policing is None else self._hello_policed(event)
+
+    async def _hello_policed(self, event: Hello) -> Reply:
+        refusal = await self._police.hello(self._as_policies_see_it(event.name))
+        return self._hello() if refusal is None else self._refused_by(refusal, "ehlo")
+
+    def _hello(self) -> Reply:
         hostname = self._shared.settings.hostname
         return self._protocol.ehlo_reply(hostname) if self._extended else replies.hello(hostname)
 
-    def _on_mail(self, event: Mail) -> Reply:
+    def _on_mail(self, event: Mail) -> Reply | Awaitable[Reply]:
         if not self._shared.has_room:
             return self._refuse("mail", replies.NO_ROOM, event.envelope.reverse_path)
+        return self._mail(event) if self._policing is None else self._mail_policed(event)
+
+    async def _mail_policed(self, event: Mail) -> Reply:
+        refusal = await self._police.mail(event.envelope)
+        if refusal is not None:
+            return self._refused_by(refusal, "mail", path=event.envelope.reverse_path)
+        return self._mail(event)
+
+    def _mail(self, event: Mail) -> Reply:
         self._transaction = MailTransaction(self._shared, event.envelope, self._record.now())
         return replies.MAIL_OK
 
@@ -257,6 +351,13 @@ class Session:
                 forward_path, reverse_path, trusted=self._trusted
             )
             if not isinstance(answer, RecipientIsRefused):
+                # Policies are asked last: a stranger's address must leave no trace in a table.
+                if self._policing is not None:
+                    refusal = await self._policing.rcpt(forward_path)
+                    if refusal is not None:
+                        return self._refused_by(
+                            refusal, "rcpt", path=reverse_path, to=forward_path
+                        )
                 transaction.add(recipient, answer.lane)
                 return replies.RCPT_OK
             reply = answer.reply
@@ -273,14 +374,42 @@ class Session:
 
     async def _on_end_of_data(self, event: EndOfData) -> Reply:
         transaction = self._open_transaction()
-        # From the final dot on the mail is ours or refused, whoever goes away meanwhile.
-        with trio.CancelScope(shield=True):
-            result = await transaction.commit(event, self._facts(transaction))
+        judgement = await self._judge(transaction, event)
+        if isinstance(judgement, Refusal):
+            path = transaction.envelope.reverse_path
+            self._end_transaction()
+            return self._refused_by(judgement, "data", path=path)
+        if isinstance(judgement, Reply):
+            result: Committed | Reply = judgement
+        else:
+            # From here on the mail is ours or refused, whoever goes away meanwhile.
+            with trio.CancelScope(shield=True):
+                result = await transaction.commit(
+                    event, self._facts(transaction), self._record.token, judgement
+                )
         self._end_transaction()
         if not isinstance(result, Committed):
             return self._refuse("data", result, transaction.envelope.reverse_path)
         self._record.accept(result, transaction)
         return replies.queued(result.queue_id)
+
+    async def _judge(
+        self, transaction: MailTransaction, event: EndOfData
+    ) -> Judgement | Refusal | Reply:
+        """Ask the policies, as long as the client waits; who goes away meanwhile keeps it."""
+        if (reply := transaction.refusal(event)) is not None:
+            return reply
+        if self._policing is None:
+            if self._trusted:  # its results are our own house's
+                return NO_JUDGEMENT
+            return await transaction.without_forged_results()
+        message = await transaction.read()
+        if isinstance(message, Reply):
+            return message
+        judgement = await self._policing.message(message, transaction.forward_paths)
+        if self._is_given_up:  # it has heard 421: to take the message now would double it
+            raise _EndedError("trouble")
+        return judgement
 
     def _on_reset(self, _: Reset) -> Reply:
         self._end_transaction()
@@ -311,6 +440,27 @@ class Session:
             self._end = "protocol"
         return self._within_budget(event.reply)
 
+    @property
+    def _police(self) -> Policing:
+        if self._policing is None:
+            raise RuntimeError("there are no policies to ask")
+        return self._policing
+
+    def _refused_by(
+        self,
+        refusal: Refusal,
+        command: str,
+        reply: Reply | None = None,
+        path: ReversePath | str = "",
+        to: object = "",
+    ) -> Reply:
+        """A policy's word. Only a permanent one spends the session's budget of errors."""
+        said = reply or refusal.reply
+        if said.is_permanent:
+            self._record.errors += 1
+        self._record.refuse(command, said, path, to, refusal.policy)
+        return self._within_budget(said)
+
     def _refuse(self, command: str, reply: Reply, path: ReversePath, to: object = "") -> Reply:
         self._record.refuse(command, reply, path, to)
         return self._within_budget(reply)
@@ -330,6 +480,8 @@ class Session:
         if self._transaction is not None:
             self._transaction.close()
             self._transaction = None
+            if self._policing is not None:
+                self._policing.reset()
 
     def _new_protocol(self) -> ServerProtocol:
         listener, settings = self._listener, self._shared.settings

@@ -44,5 +44,9 @@ class EdgeSettings:
     data_timeout: float = 300.0
     session_timeout: float = 1800.0
     content_memory: int = 512 * 1024 * 1024
+    decision_timeout: float = 100.0  #: all message policies together
+    delay_reject: bool = True  #: what connect, EHLO or MAIL earned is said at RCPT
+    authserv_id: str = ""  #: in Authentication-Results; "": the hostname
+    remove_results_of: tuple[str, ...] = ()  #: further ids whose forged fields are removed
     long_lines: str = "accept"  #: text lines over 998 octets: "accept" | "reject"
     listeners: tuple[ListenerSettings, ...] = field(default_factory=tuple)

@@ -6,12 +6,13 @@ from functools import lru_cache
 from itertools import chain, count, product
 from typing import Final
 
-from edgerelay.edge.boundary import Recipients
+from edgerelay.edge.boundary import Recipients, RouteTo, no_route
 from edgerelay.edge.client import host_of
 from edgerelay.edge.limits import ClientLimits
 from edgerelay.edge.settings import EdgeSettings
 from edgerelay.mail.address import Mailbox
 from edgerelay.observe.events import Observer
+from edgerelay.pipeline.policies import NO_POLICIES, Policies
 from edgerelay.runtime import Clock
 from edgerelay.spool.api import Spool
 
@@ -30,8 +31,11 @@ class Shared:
         "limits",
         "may_relay",
         "observer",
+        "policies",
         "postmaster",
         "recipients",
+        "result_names",
+        "route_to",
         "settings",
         "spool",
         "stopping",
@@ -46,7 +50,11 @@ class Shared:
         observer: Observer,
         clock: Clock,
         limits: ClientLimits,
+        policies: Policies = NO_POLICIES,
+        route_to: RouteTo = no_route,
     ) -> None:
+        self.policies = policies
+        self.route_to = route_to
         self.settings = settings
         self.spool = spool
         self.recipients = recipients
@@ -55,6 +63,11 @@ class Shared:
         self.limits = limits
         self.postmaster = Mailbox.from_text(
             settings.postmaster or f"postmaster@{settings.hostname}"
+        )
+        #: Who may not be said to have checked a message before us; the first is ourselves.
+        self.result_names = (
+            settings.authserv_id or settings.hostname,
+            *settings.remove_results_of,
         )
         self.content = 0  #: octets of content in flight
         self.transactions = 0  #: open mail transactions

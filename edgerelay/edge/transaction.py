@@ -6,18 +6,35 @@ gives a reply. Whoever makes one must `close` it, whatever happens.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from edgerelay.edge.replies import LOOP, NO_ROOM, NOT_STORED, PROBLEMS
+from edgerelay.edge.boundary import REFUSED_LANE
+from edgerelay.edge.policing import Judgement
+from edgerelay.edge.replies import HEADER_TOO_LARGE, LOOP, NO_ROOM, NOT_STORED, PROBLEMS
 from edgerelay.edge.shared import Shared
+from edgerelay.mail.address import ForwardPath
 from edgerelay.mail.envelope import ClientFacts, Envelope, Recipient
 from edgerelay.mail.headers import HeaderScanner
 from edgerelay.mail.reply import Reply
 from edgerelay.mail.trace import received_field
-from edgerelay.observe.events import Trouble
+from edgerelay.observe.escape import escape
+from edgerelay.observe.events import MessageDiscarded, Trouble
+from edgerelay.pipeline import authentication_results
+from edgerelay.pipeline.edits import apply
+from edgerelay.pipeline.message import HeaderTooLarge, ReadMessage, read_message
+from edgerelay.policy import Discard, Hold, Reject
 from edgerelay.smtp.events import EndOfData
-from edgerelay.spool.api import Content, NewDelivery, NewMessage, QueueId, SpoolError, SpoolFull
+from edgerelay.spool.api import (
+    Content,
+    NewDelivery,
+    NewMessage,
+    QueueId,
+    SpoolError,
+    SpoolFull,
+    Status,
+)
 
 #: RFC 5321 section 6.3: a large threshold, at least 100.
 MAX_RECEIVED: Final = 100
@@ -29,6 +46,11 @@ MAX_OWN_HOPS: Final = 10
 class Committed:
     queue_id: QueueId
     size: int  #: octets, without our own fields
+    score: float = 0.0  #: that policies gave
+    held: str = ""  #: why it is held for some recipient
+
+
+NO_JUDGEMENT: Final = Judgement()
 
 
 class MailTransaction:
@@ -94,19 +116,109 @@ class MailTransaction:
             except SpoolError as error:
                 self._doom(self._not_stored(error))
 
-    async def commit(self, end: EndOfData, client: ClientFacts) -> Committed | Reply:
-        """Make it durable, or say why not. To be shielded: from here on the mail is ours."""
+    def refusal(self, end: EndOfData) -> Reply | None:
+        """Why it cannot be taken, whatever anybody thinks of it."""
         if end.problem is not None:
             return PROBLEMS[end.problem]
         if self._doomed is not None or self._content is None:
             return self._doomed or NOT_STORED
-        queue_id = self._shared.spool.allocate_id()
-        message = self._message(queue_id, self._content, client)
+        return None
+
+    @property
+    def forward_paths(self) -> list[ForwardPath]:
+        """Those that were accepted, lane by lane."""
+        return [to.forward_path for recipients in self._lanes.values() for to in recipients]
+
+    async def read(self) -> ReadMessage | Reply:
+        """The message as policies see it, or why it cannot be shown to them."""
+        if self._content is None:
+            return NOT_STORED
         try:
-            await self._shared.spool.commit(message)
+            return await read_message(self._content)
+        except HeaderTooLarge:
+            return HEADER_TOO_LARGE
         except SpoolError as error:
             return self._not_stored(error)
-        return Committed(queue_id, end.size)
+
+    async def without_forged_results(self) -> Judgement | Reply:
+        """What to do with a message that nobody judges: nothing, or cut what names us."""
+        if self._scanner is None or not self._scanner.results:
+            return NO_JUDGEMENT
+        message = await self.read()
+        if isinstance(message, Reply):
+            return message
+        named = message.named(authentication_results.NAME)
+        return Judgement(
+            apply((), authentication_results.forged(named, self._shared.result_names))
+        )
+
+    async def commit(
+        self,
+        end: EndOfData,
+        client: ClientFacts,
+        session: str,
+        judgement: Judgement = NO_JUDGEMENT,
+    ) -> Committed | Reply:
+        """Make it durable, or say why not. To be shielded: from here on the mail is ours."""
+        if (refusal := self.refusal(end)) is not None:
+            return refusal
+        content = self._content
+        if content is None:
+            return NOT_STORED
+        queue_id = self._shared.spool.allocate_id()
+        deliveries = tuple(self._deliveries(judgement))
+        held = next((each.reason for each in deliveries if each.status is Status.HELD), "")
+        committed = Committed(queue_id, end.size, judgement.edited.score, held)
+        try:
+            await content.cut(judgement.edited.removed)
+            if deliveries:
+                message = self._message(queue_id, content, client, judgement, deliveries)
+                await self._shared.spool.commit(message)
+        except SpoolError as error:
+            return self._not_stored(error)
+        self._tell_discarded(committed, session, judgement)
+        return committed
+
+    def _deliveries(self, judgement: Judgement) -> Iterator[NewDelivery]:
+        """One for each lane, and one for each word that a policy had for somebody alone."""
+        elsewhere = self._elsewhere(judgement)
+        for own, recipients in self._lanes.items():
+            lane = elsewhere or own
+            if not judgement.verdicts:
+                yield NewDelivery(lane, tuple(recipients))
+                continue
+            by_fate: dict[tuple[str, Status, str], list[Recipient]] = {}
+            for recipient in recipients:
+                fate = _fate(lane, recipient.forward_path, judgement)
+                if fate is not None:
+                    by_fate.setdefault(fate, []).append(recipient)
+            for (where, status, reason), to in by_fate.items():
+                yield NewDelivery(where, tuple(to), status, reason)
+
+    def _elsewhere(self, judgement: Judgement) -> str | None:
+        if judgement.edited.next_hops is None:
+            return None
+        lane = self._shared.route_to(judgement.edited.next_hops)
+        if lane is None:
+            hops = escape(", ".join(judgement.edited.next_hops), 200)
+            what = "a policy routed to what is no next hop"
+            self._shared.observer(Trouble(where="policy", what=what, detail=hops))
+        return lane
+
+    def _tell_discarded(self, committed: Committed, session: str, judgement: Judgement) -> None:
+        for path in self.forward_paths if judgement.verdicts else ():
+            verdict = judgement.verdicts.get(path)
+            if isinstance(verdict, Discard):
+                self._shared.observer(
+                    MessageDiscarded(
+                        queue_id=committed.queue_id,
+                        session=session,
+                        policy=judgement.deciders.get(path, ""),
+                        reason=escape(verdict.reason, 200),
+                        reverse_path=escape(str(self.envelope.reverse_path)),
+                        recipients=[escape(str(path))],
+                    )
+                )
 
     def close(self) -> None:
         """Forget what was not committed. Idempotent."""
@@ -115,12 +227,18 @@ class MailTransaction:
             self._shared.transactions -= 1
             self._shared = None  # type: ignore[assignment]  # nothing is asked of it any more
 
-    def _message(self, queue_id: QueueId, content: Content, client: ClientFacts) -> NewMessage:
+    def _message(
+        self,
+        queue_id: QueueId,
+        content: Content,
+        client: ClientFacts,
+        judgement: Judgement,
+        deliveries: tuple[NewDelivery, ...],
+    ) -> NewMessage:
         shared = self._shared
         now = shared.clock()
-        deliveries = tuple(NewDelivery(lane, tuple(to)) for lane, to in self._lanes.items())
         only = len(self._mailboxes) == 1
-        prepend = received_field(
+        received = received_field(
             helo=client.helo,
             client=client.address,
             hostname=shared.settings.hostname,
@@ -128,9 +246,10 @@ class MailTransaction:
             queue_id=queue_id,
             now=now,
             tls=client.tls,
-            recipient=deliveries[0].recipients[0].forward_path if only else None,
+            recipient=self.forward_paths[0] if only else None,
             smtputf8=self.envelope.smtputf8,
         )
+        prepend = judgement.edited.prepend + received
         return NewMessage(queue_id, self.envelope, client, now, prepend, content, deliveries)
 
     def _doom(self, reply: Reply) -> None:
@@ -147,6 +266,21 @@ class MailTransaction:
     def _not_stored(self, error: SpoolError) -> Reply:
         self._shared.observer(Trouble(where="spool", what="mail not stored", detail=str(error)))
         return NO_ROOM if isinstance(error, SpoolFull) else NOT_STORED
+
+
+def _fate(lane: str, path: ForwardPath, judgement: Judgement) -> tuple[str, Status, str] | None:
+    """Where one recipient's mail goes, and why it is held or refused; None: nowhere."""
+    match judgement.verdicts.get(path):
+        case Discard():
+            return None
+        case Hold(reason):
+            policy = judgement.deciders.get(path, "policy")
+            return lane, Status.HELD, escape(f"{policy}: {reason}", 200)
+        case Reject(reply):
+            # Others were accepted, so its own refusal can only be a report to the sender.
+            return REFUSED_LANE, Status.QUEUED, str(reply)
+        case _:  # a deferral too: the one reply there is said that we have it
+            return lane, Status.QUEUED, ""
 
 
 def _mailbox(recipient: Recipient) -> tuple[str, str]:

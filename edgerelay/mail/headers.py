@@ -1,4 +1,4 @@
-"""Counts a message's Received fields while it streams past, to find loops.
+"""Counts a message's trace fields while it streams past, to find loops and forged results.
 
 Keeps at most one header field of bounded length, whatever arrives. It does not judge how
 many are too many, and knows nothing else of a header.
@@ -12,17 +12,18 @@ from typing import Final
 #: Of a longer field only this many octets are looked at.
 _FIELD_LIMIT: Final = 8192
 _FOLDS: Final = (b" ", b"\t", b"")
-_RECEIVED: Final = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
+_COUNTED: Final = re.compile(rb"\r\n(?:(received)|authentication-results)[ \t]*:", re.IGNORECASE)
 
 
 class HeaderScanner:
     """Feed it content until `is_done`; ``hostname`` is the name our own Received say."""
 
-    __slots__ = ("_by_us", "_carry", "_hostname", "is_done", "own_hops", "received")
+    __slots__ = ("_by_us", "_carry", "_hostname", "is_done", "own_hops", "received", "results")
 
     def __init__(self, hostname: str) -> None:
         self.received = 0  #: Received fields
         self.own_hops = 0  #: of these, "by" our own hostname (RFC 5321 section 4.4)
+        self.results = 0  #: Authentication-Results fields
         self.is_done = False  #: the header has ended
         self._hostname = hostname.lower().encode()
         # As if a line had ended before the first one: every field begins after CRLF.
@@ -48,10 +49,12 @@ class HeaderScanner:
             self._carry = data[start:]
 
     def _count(self, fields: bytes) -> None:
-        found = _RECEIVED.findall(fields)
+        found = _COUNTED.findall(fields)
         if found:
-            self.received += len(found)
-            if self._hostname in fields.lower():
+            received = sum(map(bool, found))
+            self.received += received
+            self.results += len(found) - received
+            if received and self._hostname in fields.lower():
                 self.own_hops += len(_by(self._hostname).findall(fields))
 
 

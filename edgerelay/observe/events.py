@@ -78,6 +78,7 @@ class RecipientRefused(Event, tag="refused"):
     reverse_path: str
     forward_path: str  # "" for MAIL and for a whole message
     reply: str
+    policy: str = ""  # whose word it was
 
 
 class MessageAccepted(Event, tag="message"):
@@ -141,6 +142,7 @@ class Held(Event, tag="held"):
 class MessageDiscarded(Event, tag="discarded"):
     """A policy had a message taken, with a 250, and dropped for these recipients."""
 
+    queue_id: str
     session: str
     policy: str
     reason: str

@@ -105,6 +105,11 @@ class Asking:
         """Whether this stage and all before it are over."""
         return self.is_over and (self.before is None or self.before.is_settled)
 
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """Of this stage alone."""
+        return tuple(self._edits)
+
     def start(self) -> None:
         """Ask in the background."""
         self._has_begun = True

@@ -10,13 +10,14 @@ import trio
 from edgerelay.mail.address import NULL_REVERSE_PATH
 from edgerelay.mail.envelope import Envelope
 from edgerelay.pipeline.asking import Asking, Helpers, Outcome, Subject
-from edgerelay.pipeline.plan import Plan
+from edgerelay.pipeline.plan import Entry, Plan
 from edgerelay.pipeline.records import Failed, Observed, Record, Trace
 from edgerelay.pipeline.watchdog import Watchdog
 from edgerelay.policy import (
     Asked,
     Connection,
     Decisive,
+    Edit,
     ForwardPath,
     MailTransaction,
     Message,
@@ -59,8 +60,11 @@ class Conversation:
         self._mail: Asking | None = None
         self._envelope = Envelope(NULL_REVERSE_PATH)
         self._message: Message | None = None
-        self._decided: dict[Subject, Decisive] = {}
-        self._accepted: list[ForwardPath] = []
+        self._decided: dict[Subject, Decisive] = {}  # at RCPT, of those who were accepted
+        self._deciders: dict[Subject, Entry] = {}
+        self._accepted: list[ForwardPath] = []  # whom the message stage is about
+        self._edits: list[Edit] = []  # that were asked for at RCPT
+        self._of_rcpt: tuple[Edit, ...] = ()  # of the last one
 
     def connect(self) -> Asking:
         self._connect = self._asking(Stage.CONNECT, None)
@@ -88,14 +92,18 @@ class Conversation:
         asking = self._asking(Stage.RCPT, self._mail, (forward_path,))
         outcome = await asking.outcome()
         asking.retire(self._grace)
+        self._of_rcpt = asking.edits
         return outcome
 
-    def accepted(self, forward_path: ForwardPath, verdict: Decisive | None) -> None:
-        """Note that RCPT was answered 250, with Accept, Hold or Discard if so decided."""
+    def accepted(self, forward_path: ForwardPath, outcome: Outcome) -> None:
+        """Note that RCPT was answered 250; ``outcome`` is what `rcpt` returned."""
+        verdict = outcome.verdicts.get(forward_path)
         if verdict is None:
             self._accepted.append(forward_path)
-        else:
+        else:  # Accept, Hold or Discard
             self._decided[forward_path] = verdict
+            self._deciders[forward_path] = outcome.decided_by[forward_path]
+        self._edits += self._of_rcpt
 
     async def message(self, message: Message) -> Outcome:
         self._message = message
@@ -108,8 +116,10 @@ class Conversation:
             if over is not None:
                 over.retire(self._grace)
         verdicts = {**self._decided, **outcome.verdicts}
+        before = len(outcome.edits) - len(asking.edits)
+        edits = (*outcome.edits[:before], *self._edits, *outcome.edits[before:])
         self._forget()
-        return Outcome(verdicts, outcome.decided_by, outcome.edits, outcome.evidence)
+        return Outcome(verdicts, {**self._deciders, **outcome.decided_by}, edits, outcome.evidence)
 
     def reset(self) -> None:
         """Abandon the transaction: RSET, EHLO, a new MAIL."""
@@ -125,7 +135,9 @@ class Conversation:
                 asking.retire(self._grace) if asking.is_over else asking.cut()
 
     def _forget(self) -> None:
-        self._mail, self._accepted, self._decided, self._message = None, [], {}, None
+        self._mail, self._message = None, None
+        self._accepted, self._decided, self._deciders = [], {}, {}
+        self._edits, self._of_rcpt = [], ()
 
     def _asking(
         self,

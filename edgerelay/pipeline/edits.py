@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgerelay.policy import AddScore, Edit, HeaderField, Prepend, Remove, RouteTo
@@ -18,6 +18,10 @@ class Edited:
     next_hops: tuple[str, ...] | None = None  #: where to deliver instead: the last word counts
     score: float = 0.0
     reasons: tuple[str, ...] = ()  #: of the score
+
+    def below(self, field: bytes) -> Edited:
+        """The same with a field above all others."""
+        return replace(self, prepend=field + self.prepend)
 
 
 def apply(edits: Sequence[Edit], also_removed: Sequence[HeaderField] = ()) -> Edited:

@@ -71,7 +71,7 @@ def read_options(kind: type[Policy[Any]], written: Mapping[str, object]) -> Any:
     """Make the policy's options of what the file says. Raises pydantic's ValidationError,
     and ValueError if the options' own check refuses the whole."""
     # As JSON, since there a list may become a tuple although nothing else is converted.
-    values = _model(kind).model_validate_json(msgspec.json.encode(written))
+    values = _model(kind.options_type).model_validate_json(msgspec.json.encode(written))
     return kind.options_type(**{name: getattr(values, name) for name in option_names(kind)})
 
 
@@ -137,12 +137,10 @@ def plan_of(settings: Sequence[PolicySettings], kinds: Sequence[type[Policy[Any]
     )
 
 
-@cache
-def _model(kind: type[Policy[Any]]) -> Any:
+def _model(options_type: type[Any]) -> Any:
     """The pydantic model of an options class; pydantic is loaded only where there are any."""
     from pydantic import ConfigDict, create_model
 
-    options_type = kind.options_type
     hints = get_type_hints(options_type, include_extras=True)
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(options_type):

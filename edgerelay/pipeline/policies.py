@@ -14,6 +14,7 @@ import trio
 
 from edgerelay.observe.escape import escape
 from edgerelay.observe.events import Observer, PolicyFailed
+from edgerelay.pipeline.counts import PolicyCounts
 from edgerelay.pipeline.loading import Load, policy_class, read_options
 from edgerelay.pipeline.plan import Configured, Plan
 from edgerelay.pipeline.settings import Mode, PolicySettings
@@ -40,6 +41,7 @@ class Policies:
     def __init__(self, opened: Sequence[Opened], watchdog: Watchdog) -> None:
         self._opened = opened
         self.watchdog = watchdog
+        self.counts = PolicyCounts()
         self._plan = lru_cache(maxsize=256)(self._make_plan)
         self._modes = tuple(each.settings.mode for each in opened)
         self._shares = [

@@ -67,6 +67,18 @@ class Content(Protocol):
     async def flush(self) -> None:
         """Write what is buffered if it outgrew memory. Raises `SpoolError`."""
 
+    def whole(self) -> bytes | None:
+        """All of it, if it is in memory; whoever wants more may still `feed`."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return octets of it, fewer at its end. Raises `SpoolError`."""
+
+    async def cut(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Leave out octets: (offset, length), in order and disjoint. Raises `SpoolError`.
+
+        After it nothing may be fed. Costs a copy of the file, if there is one.
+        """
+
     def discard(self) -> None:
         """Forget it; unlinks the file. Idempotent; a committed content is left alone."""
 

@@ -6,7 +6,7 @@ after it was slow. A file is on the disk, name and all, before a row may name it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from errno import EDQUOT, ENOSPC
 from functools import partial
 from itertools import count
@@ -51,6 +51,11 @@ class ContentStore:
         self.live.add(name)
         return name, file
 
+    def forget(self, name: str) -> None:
+        """Unlink a file that no content has any more."""
+        self.live.discard(name)
+        self.disk.unlink(name)
+
     async def write(self, file: ContentFile, data: bytes) -> None:
         for piece in pieces(data):
             if trio.current_time() < self._slow_until:
@@ -72,6 +77,17 @@ class ContentStore:
         now = trio.current_time()
         if now - started > SLOW:
             self._slow_until = now + SLOW_FOR
+
+
+def _kept(ranges: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of what lies between the ranges, and before and after them."""
+    start = 0
+    for offset, length in ranges:
+        if offset > start:
+            yield start, offset
+        start = offset + length
+    if start < size:
+        yield start, size
 
 
 def pieces(data: bytes) -> Iterator[memoryview]:
@@ -151,6 +167,97 @@ class SpoolContent:
             self._failure = spool_error(error)
             raise self._failure from error
         self._failure = None
+
+    def whole(self) -> bytes | None:
+        if not self.in_memory or self._failure is not None:
+            return None
+        if len(self._chunks) > 1:
+            self._chunks = [b"".join(self._chunks)]
+        return self._chunks[0] if self._chunks else b""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        if (whole := self.whole()) is not None:
+            return whole[offset : offset + length]
+        try:
+            await self._write_out()
+            if self.name is None:
+                raise SpoolUnavailable("the content has no file")
+            return await self._store.read(self.name, offset, length)
+        except OSError as error:
+            raise spool_error(error) from error
+
+    async def cut(self, ranges: Sequence[tuple[int, int]]) -> None:
+        if not ranges:
+            return
+        if (whole := self.whole()) is not None:
+            self._chunks = [b"".join([whole[a:b] for a, b in _kept(ranges, len(whole))])]
+            self._buffered = self.size = len(self._chunks[0])
+        else:
+            await self._cut_file(ranges)
+
+    async def _cut_file(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Copy what stays into a new file, and go on with that one."""
+        await self._write_out()
+        old, size = self.name, self.size
+        self._close_file()
+        self._failure = SpoolUnavailable("a copy of content was interrupted")
+        try:
+            new, file = self._store.create()
+            try:
+                kept = await self._copy(old, file, _kept(ranges, size))
+            except BaseException:
+                file.close()
+                self._store.forget(new)
+                raise
+        except OSError as error:
+            self._failure = spool_error(error)
+            raise self._failure from error
+        if old is not None:
+            self._store.forget(old)
+        self.name, self._file, self.size = new, file, kept
+        self._failure = None
+        if self.in_memory:
+            await self._take_in()
+
+    async def _copy(
+        self, old: str | None, file: ContentFile, kept: Iterable[tuple[int, int]]
+    ) -> int:
+        if old is None:
+            raise SpoolUnavailable("the content has no file")
+        total = 0
+        for start, end in kept:
+            while start < end:
+                piece = await self._store.read(old, start, min(PIECE, end - start))
+                if not piece:
+                    raise SpoolUnavailable("the content file is not as long as it was")
+                await self._store.write(file, piece)
+                start += len(piece)
+                total += len(piece)
+        return total
+
+    async def _take_in(self) -> None:
+        """What is small now lies in the database, as all that is small does."""
+        name = self.name
+        if name is None:
+            raise SpoolUnavailable("the content has no file")
+        data = await self._store.read(name, 0, self.size)
+        self._close_file()
+        self._store.forget(name)
+        self.name = None
+        self._chunks, self._buffered = [data], len(data)
+
+    async def _write_out(self) -> None:
+        """Let the file hold all of it, for who reads it."""
+        if self._failure is not None:
+            raise self._failure
+        if self._buffered:
+            self._failure = SpoolUnavailable("a write of content was interrupted")
+            try:
+                await self._store.write(self._ready_file(), self.take())
+            except OSError as error:
+                self._failure = spool_error(error)
+                raise self._failure from error
+            self._failure = None
 
     def seal(self) -> None:
         """Put the file on the disk, its name too. Blocks. Raises `SpoolError`."""

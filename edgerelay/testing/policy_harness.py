@@ -31,13 +31,10 @@ from edgerelay.pipeline.policies import Policies, open_policies
 from edgerelay.policy import (
     CONTINUE,
     DECISIVE,
-    Accept,
     Connection,
     Defer,
-    Discard,
     Edit,
     Evidence,
-    Hold,
     MessageVerdict,
     PerRecipient,
     Policy,
@@ -191,8 +188,7 @@ class PolicyHarness:
         verdict = _simple(await self._said(self._open().rcpt(path), path))
         if not isinstance(verdict, Defer | Reject):
             self._recipients += 1
-            decided = verdict if isinstance(verdict, Accept | Hold | Discard) else None
-            self._open().accepted(path, decided)
+            self._open().accepted(path, self._outcome)
         return verdict
 
     async def message(self, content: bytes = MESSAGE, *, in_memory: bool = True) -> MessageVerdict:
@@ -334,7 +330,7 @@ class PolicyHarness:
     ) -> MessageVerdict:
         record = self._record
         record.begin(self._stage)
-        came = await outcome
+        self._outcome = came = await outcome
         self.edits = came.edits
         self.published = tuple(
             evidence for evidence in came.evidence if type(evidence) in self.policy_class.provides

@@ -281,7 +281,7 @@ async def converse(scripts: Sequence[Script], plan: Plan, log: Log) -> None:
         if verdict == CONTINUE:
             await trio.sleep(2)
             reference.start_of[Stage.MESSAGE] = at + 2
-            conversation.accepted(path, None)
+            conversation.accepted(path, outcome)
             last, verdict, decider = reference.stand({Stage.MESSAGE}, at + 2)
             outcome = await conversation.message(cast("Message", None))
             assert outcome.verdicts.get(path, CONTINUE) == verdict

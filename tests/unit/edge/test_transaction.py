@@ -33,7 +33,7 @@ async def test_what_was_committed_is_not_discarded(
     transaction = begin(world)
     await transaction.receive(b"Subject: x\r\n")
     await transaction.receive(b"\r\nhello\r\n")
-    result = await transaction.commit(EndOfData(None, 21), CLIENT)
+    result = await transaction.commit(EndOfData(None, 21), CLIENT, "T")
     assert isinstance(result, Committed)
     transaction.close()
     transaction.close()
@@ -44,7 +44,7 @@ async def test_a_problem_leaves_nothing(autojump_clock: MockClock, world: World)
     transaction = begin(world)
     await transaction.receive(b"half")
     assert world.edge.gauges() == {"sessions": 0, "transactions": 1, "content": 4}
-    result = await transaction.commit(EndOfData(DataProblem.TOO_BIG, 5000), CLIENT)
+    result = await transaction.commit(EndOfData(DataProblem.TOO_BIG, 5000), CLIENT, "T")
     assert result == PROBLEMS[DataProblem.TOO_BIG]
     transaction.close()
     await world.assert_nothing_leaks()
@@ -58,7 +58,7 @@ async def test_a_loop_is_thrown_away_before_it_has_all_come(
     await world.assert_no_content()
     await transaction.receive(b"more\r\n")
     await world.assert_no_content()
-    assert await transaction.commit(EndOfData(None, 9), CLIENT) == LOOP
+    assert await transaction.commit(EndOfData(None, 9), CLIENT, "T") == LOOP
     transaction.close()
 
 

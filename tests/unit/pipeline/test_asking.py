@@ -125,7 +125,7 @@ async def message(talk: Conversation, *paths: ForwardPath) -> Any:
     talk.mail(MAIL).start()
     for path in paths or (BOB,):
         outcome = await talk.rcpt(path)
-        talk.accepted(path, outcome.verdicts.get(path))
+        talk.accepted(path, outcome)
     return await talk.message(MESSAGE)
 
 

@@ -1,0 +1,189 @@
+"""A session's policies in the session's words: stages in, refusals and judgements out.
+
+It knows no command and no transport. What the policies want of a message is summed up here,
+and done by the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from edgerelay.edge.shared import Shared
+from edgerelay.mail.address import ForwardPath
+from edgerelay.mail.envelope import Envelope
+from edgerelay.mail.reply import Reply
+from edgerelay.observe.escape import escape
+from edgerelay.observe.events import PolicyFailed, PolicyObserved
+from edgerelay.pipeline import authentication_results
+from edgerelay.pipeline.asking import Asking, Outcome, Subject
+from edgerelay.pipeline.conversation import Conversation
+from edgerelay.pipeline.edits import Edited, apply
+from edgerelay.pipeline.message import ReadMessage
+from edgerelay.pipeline.plan import Plan
+from edgerelay.pipeline.records import Failed, Observed
+from edgerelay.policy import Decisive, Defer, Reject, Session
+
+#: Seconds that policies in observe mode have after the reply.
+GRACE: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    reply: Reply
+    policy: str  #: for the operator; the client never reads it
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What becomes of a message that is taken, for some of its recipients at least."""
+
+    edited: Edited = field(default_factory=Edited)
+    verdicts: Mapping[ForwardPath, Decisive] = field(default_factory=dict)
+    deciders: Mapping[ForwardPath, str] = field(default_factory=dict)  #: names of policies
+
+
+class Policing:
+    """Lives as long as the nursery it is given, which must be the session's own."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        plan: Plan,
+        session: Session,
+        nursery: trio.Nursery,
+        stuck: Callable[[], None],
+    ) -> None:
+        self._shared = shared
+        self._token = session.token
+        self._counts = shared.policies.counts
+        self._talk = Conversation(
+            plan,
+            nursery,
+            session,
+            self._record,
+            budget=shared.settings.decision_timeout,
+            grace=GRACE,
+            watchdog=shared.policies.watchdog,
+            stuck=stuck,
+        )
+
+    async def connect(self) -> Refusal | None:
+        return await self._early(self._talk.connect())
+
+    async def hello(self, session: Session) -> Refusal | None:
+        """``session`` is what is known of it from now on."""
+        return await self._early(self._talk.ehlo(session))
+
+    async def mail(self, envelope: Envelope) -> Refusal | None:
+        return await self._early(self._talk.mail(envelope))
+
+    async def rcpt(self, forward_path: ForwardPath) -> Refusal | None:
+        """Ask about one recipient; None: it is to be accepted, and that is noted."""
+        outcome = await self._talk.rcpt(forward_path)
+        refusal = self._refusal(outcome, forward_path)
+        if refusal is None:
+            self._talk.accepted(forward_path, outcome)
+        return refusal
+
+    async def message(
+        self, message: ReadMessage, forward_paths: Sequence[ForwardPath]
+    ) -> Refusal | Judgement:
+        """``forward_paths`` are all that RCPT was answered 250 for.
+
+        If nobody is to have it, that is the reply; if some are, the others' verdicts are part
+        of the judgement, since without PRDR there is one reply for all.
+        """
+        outcome = await self._talk.message(message)
+        for path, verdict in outcome.verdicts.items():
+            self._counts.decided(outcome.decided_by[path], verdict)
+        refusals = [
+            path
+            for path in forward_paths
+            if isinstance(outcome.verdicts.get(path), Defer | Reject)
+        ]
+        if len(refusals) == len(forward_paths):
+            # One that may try again shall: at the retry the others hear theirs.
+            first = next((p for p in refusals if _is_transient(outcome, p)), refusals[0])
+            return _said(outcome, first)
+        forged = authentication_results.forged(
+            message.named(authentication_results.NAME), self._shared.result_names
+        )
+        edited = apply(outcome.edits, forged)
+        results = [
+            result for evidence in outcome.evidence for result in evidence.authentication_results
+        ]
+        if results:
+            ours = authentication_results.field(self._shared.result_names[0], results)
+            edited = edited.below(ours)
+        return Judgement(
+            edited,
+            {path: v for path, v in outcome.verdicts.items() if path is not None},
+            {p: entry.name for p, entry in outcome.decided_by.items() if p is not None},
+        )
+
+    def reset(self) -> None:
+        self._talk.reset()
+
+    def quit(self) -> None:
+        self._talk.quit()
+
+    async def _early(self, asking: Asking) -> Refusal | None:
+        """A stage before RCPT: refused now, or at RCPT while the client goes on."""
+        if self._shared.settings.delay_reject:
+            asking.start()
+            return None
+        return self._refusal(await asking.outcome(), None)
+
+    def _refusal(self, outcome: Outcome, subject: Subject) -> Refusal | None:
+        verdict = outcome.verdicts.get(subject)
+        if verdict is None:
+            return None
+        if isinstance(verdict, Defer | Reject):
+            self._counts.decided(outcome.decided_by[subject], verdict)
+            return _said(outcome, subject)
+        return None
+
+    def _record(self, what: Failed | Observed) -> None:
+        self._counts.record(what)
+        entry = what.entry
+        stage = entry.stage.name.lower()
+        if isinstance(what, Failed):
+            self._shared.observer(
+                PolicyFailed(
+                    policy=entry.name,
+                    stage=stage,
+                    reason=escape(what.reason, 500),
+                    session=self._token,
+                )
+            )
+        elif what.agrees is False:
+            self._shared.observer(
+                PolicyObserved(
+                    policy=entry.name,
+                    stage=stage,
+                    verdict=escape(_in_words(what), 200),
+                    session=self._token,
+                )
+            )
+
+
+def _said(outcome: Outcome, subject: Subject) -> Refusal:
+    verdict, entry = outcome.verdicts[subject], outcome.decided_by[subject]
+    if not isinstance(verdict, Defer | Reject):
+        raise TypeError(f"{verdict!r} has no reply")
+    return Refusal(verdict.reply, entry.name)
+
+
+def _is_transient(outcome: Outcome, path: ForwardPath) -> bool:
+    return isinstance(outcome.verdicts[path], Defer)
+
+
+def _in_words(what: Observed) -> str:
+    verdict = what.verdict
+    if isinstance(verdict, Defer | Reject):
+        return f"{type(verdict).__name__.lower()}: {verdict.reply}"
+    return type(verdict).__name__.lower()
