@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from edgerelay.mail.address import ForwardPath, ReversePath
 from edgerelay.mail.reply import Reply
@@ -42,8 +42,3 @@ class RouteTo(Protocol):
 def no_route(_: tuple[str, ...], /) -> str | None:
     """Of an edge that has no relay behind it."""
     return None
-
-
-#: The lane of recipients that a policy refused after DATA although others were accepted: what
-#: waits there is never sent, but reported with the reply that stands in its ``reason``.
-REFUSED_LANE: Final = "refused:"

@@ -185,7 +185,7 @@ class Session:
         """A policy keeps our own task: say good-bye from another one, and hang up."""
         self._is_given_up = True
         await self._farewell("trouble")
-        self._transport.abort()
+        await self._transport.aclose()
 
     def _as_policies_see_it(self, helo: str) -> PolicySession:
         record = self._record

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from edgerelay.edge.boundary import REFUSED_LANE
 from edgerelay.edge.policing import Judgement
 from edgerelay.edge.replies import HEADER_TOO_LARGE, LOOP, NO_ROOM, NOT_STORED, PROBLEMS
 from edgerelay.edge.shared import Shared
@@ -27,6 +26,7 @@ from edgerelay.pipeline.message import HeaderTooLarge, ReadMessage, read_message
 from edgerelay.policy import Discard, Hold, Reject
 from edgerelay.smtp.events import EndOfData
 from edgerelay.spool.api import (
+    REFUSED_LANE,
     Content,
     NewDelivery,
     NewMessage,

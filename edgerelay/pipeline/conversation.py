@@ -116,10 +116,11 @@ class Conversation:
             if over is not None:
                 over.retire(self._grace)
         verdicts = {**self._decided, **outcome.verdicts}
+        deciders = {**self._deciders, **outcome.decided_by}
         before = len(outcome.edits) - len(asking.edits)
         edits = (*outcome.edits[:before], *self._edits, *outcome.edits[before:])
         self._forget()
-        return Outcome(verdicts, {**self._deciders, **outcome.decided_by}, edits, outcome.evidence)
+        return Outcome(verdicts, deciders, edits, outcome.evidence)
 
     def reset(self) -> None:
         """Abandon the transaction: RSET, EHLO, a new MAIL."""

@@ -75,6 +75,20 @@ class Attempt:
         return {2: "delivered", 4: "deferred"}.get(classes.pop(), "failed")
 
 
+REFUSED: Final = Reply(550, "5.7.1", "The message was refused")
+
+
+def refused_by_policy(count: int, text: str) -> Attempt:
+    """``text`` is a policy's reply as `str` wrote it, given after others had been accepted."""
+    code, _, rest = text.partition(" ")
+    enhanced, _, words = rest.partition(" ")
+    try:
+        reply = Reply(int(code), enhanced, words)
+    except ValueError:
+        reply = REFUSED
+    return same_for_all(count, reply if reply.is_permanent else REFUSED)
+
+
 def same_for_all(count: int, reply: Reply) -> Attempt:
     """Every recipient has this reply, in our own words."""
     return Attempt((reply,) * count)

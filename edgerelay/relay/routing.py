@@ -6,13 +6,17 @@ spool, so what makes up a name must not change between versions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from edgerelay.mail.address import Mailbox, domain_key
 from edgerelay.relay.settings import HopKind, HopTls, NextHop, RelaySettings, RouteSettings
+from edgerelay.spool.api import REFUSED_LANE
 
+#: How the name of a lane begins that a policy chose.
+_CHOSEN: Final = "policy:"
 #: Domains whose lane is remembered. Clients choose the domains, so it must be bounded.
 _REMEMBERED: Final = 8192
 
@@ -55,10 +59,25 @@ class Router:
         """
         return self._lane(mailbox.domain, anywhere)
 
+    def lane_to(self, next_hops: Sequence[str]) -> LaneSpec | None:
+        """Return a lane that leads past all routes, as a policy wants it; None if the hops are
+        none. A plain "mx" is none: a policy speaks for all recipients of a message."""
+        try:
+            hops = tuple(NextHop.from_text(text) for text in next_hops)
+        except ValueError:
+            return None
+        if not hops or NextHop(HopKind.MX) in hops:
+            return None
+        return LaneSpec(_CHOSEN + ",".join(map(str, hops)), hops)
+
     def lane_named(self, name: str) -> LaneSpec | None:
         """Return the lane that the spool knows as ``name``, or None if no route makes it now."""
         if name in self._fixed:
             return self._fixed[name]
+        if name.startswith(_CHOSEN):
+            return self.lane_to(name.removeprefix(_CHOSEN).split(","))
+        if name == REFUSED_LANE:
+            return LaneSpec(name, ())
         for route in (*self._routes, self._world):
             lane = self._lane(domain, True) if (domain := route.domain_in(name)) else None
             if lane is not None and lane.name == name:

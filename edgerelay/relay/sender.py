@@ -12,7 +12,13 @@ from typing import Final
 
 from edgerelay.mail.reply import Reply
 from edgerelay.observe.events import Observer, Trouble
-from edgerelay.relay.attempt import CONTENT_UNREADABLE, NO_CONNECTION, Attempt, same_for_all
+from edgerelay.relay.attempt import (
+    CONTENT_UNREADABLE,
+    NO_CONNECTION,
+    Attempt,
+    refused_by_policy,
+    same_for_all,
+)
 from edgerelay.relay.connection import Connection, HandshakeFailed, HopUnusable, Opener, Target
 from edgerelay.relay.finding import NotFound
 from edgerelay.relay.hops import Hops
@@ -25,7 +31,7 @@ from edgerelay.relay.transaction import (
     Stage,
     Transaction,
 )
-from edgerelay.spool.api import PendingDelivery, Spool
+from edgerelay.spool.api import REFUSED_LANE, PendingDelivery, Spool
 
 #: Seconds after which a connection is given up between two messages, so that a hop that is
 #: preferred, or has been added, gets its share again.
@@ -66,6 +72,8 @@ class Sender:
 
     async def deliver(self, delivery: PendingDelivery) -> Attempt:
         """Return what became of each recipient. Raises `NoHop` if nobody could be asked."""
+        if delivery.lane == REFUSED_LANE:
+            return refused_by_policy(len(delivery.recipients), delivery.reason)
         connection = self._connection
         if connection is not None:
             try:

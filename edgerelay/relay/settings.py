@@ -38,6 +38,33 @@ class NextHop:
                 host = f"[{self.host}]" if ":" in self.host else self.host
                 return f"{self.kind.value}://{host}:{self.port}"
 
+    @classmethod
+    def from_text(cls, text: str) -> NextHop:
+        """Read what `str` wrote: a lane's name, or a policy's wish. Raises ValueError."""
+        if text == "mx":
+            return cls(HopKind.MX)
+        if text.startswith("mx:"):
+            return cls(HopKind.MX, host=_host(text[3:]))
+        scheme, separator, rest = text.partition("://")
+        kind = HopKind(scheme)
+        if not separator or any(c <= " " or c in ",\x7f" for c in text):
+            raise ValueError(f"{text!r} is no next hop")
+        if kind in (HopKind.MAILDIR, HopKind.LMTP_UNIX):
+            path = Path(rest)
+            if not path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{text!r} has no absolute path")
+            return cls(kind, path=path)
+        host, colon, port = rest.rpartition(":")
+        if not (colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"{text!r} has no port")
+        return cls(kind, host=_host(host.strip("[]")), port=int(port))
+
+
+def _host(text: str) -> str:
+    if not text or "/" in text or "@" in text:
+        raise ValueError(f"{text!r} is no host")
+    return text.lower()
+
 
 class HopTls(Enum):
     OFF = "off"

@@ -13,12 +13,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 
 from edgerelay.mail.envelope import ClientFacts, Envelope, Recipient
 
 #: Unique across shards and restarts, never used twice; letters and digits only.
 QueueId = NewType("QueueId", str)
+
+
+#: The one lane that means something to those on both sides of the spool: what waits there was
+#: refused after its 250, with the reply in `NewDelivery.reason`, and is to be reported.
+REFUSED_LANE: Final = "refused:"
 
 
 class SpoolError(Exception):
@@ -88,7 +93,7 @@ class NewDelivery:
     lane: str
     recipients: tuple[Recipient, ...]
     status: Status = Status.QUEUED
-    reason: str = ""  #: why it is held
+    reason: str = ""  #: why it is held, or refused
 
 
 @dataclass(frozen=True, slots=True)

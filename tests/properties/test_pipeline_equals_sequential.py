@@ -107,8 +107,10 @@ class Log:
     records: list[Failed | Observed] = field(default_factory=list)
 
 
-def policy_of(i: int, script: Script, log: Log) -> Policy[None]:
-    async def hook(self: Policy[None], connection: Connection, *_: object) -> Verdict:
+def policy_of(i: int, script: Script, log: Log) -> Policy[None]:  # noqa: C901  a script
+    async def hook(  # noqa: C901
+        self: Policy[None], connection: Connection, *_: object
+    ) -> Verdict:
         log.begun[i] = trio.current_time()
         try:
             if script.delay:
@@ -177,7 +179,7 @@ class Reference:
             self.ends[i] = self._run(i)
         return self.ends[i]
 
-    def _run(self, i: int) -> tuple[float, Verdict, float, bool]:
+    def _run(self, i: int) -> tuple[float, Verdict, float, bool]:  # noqa: C901  line by line
         script = self.scripts[i]
         now = reached = self.start_of[script.stage]
         if script.has_effects:

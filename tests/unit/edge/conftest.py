@@ -19,6 +19,9 @@ from edgerelay.mail.address import ForwardPath, ReversePath
 from edgerelay.mail.reply import Reply
 from edgerelay.net.reaper import Reaper
 from edgerelay.observe.events import Event
+from edgerelay.pipeline import PolicySettings, Watchdog
+from edgerelay.pipeline.policies import NO_POLICIES, Opened, Policies
+from edgerelay.policy import Policy
 from edgerelay.spool import SqliteSpool, open_memory_spool
 from edgerelay.spool.api import NewMessage, PendingDelivery, SpoolError
 from edgerelay.spool.disk import MemoryDisk
@@ -145,6 +148,7 @@ class World:
     listener: ListenerSettings = field(default_factory=lambda: ListenerSettings("test"))
     directory: Directory = field(default_factory=Directory)
     events: list[Event] = field(default_factory=list)
+    policies: Policies = NO_POLICIES
     _edge: Edge | None = None
 
     @property
@@ -159,8 +163,20 @@ class World:
                 wall_clock,
                 ClientLimits(self.settings),
                 self.reaper,
+                self.policies,
+                lambda hops: f"policy:{hops[0]}" if hops[0].startswith("smtp:") else None,
             )
         return self._edge
+
+    def police(self, *policies: Policy[None], **settings: Any) -> None:
+        """Let these be asked, in this order; ``settings`` are those of all their tables."""
+        watchdog = Watchdog()
+        self.nursery.start_soon(watchdog.run)
+        opened = [
+            Opened(PolicySettings("test", f"p{index}", **settings), policy)
+            for index, policy in enumerate(policies)
+        ]
+        self.policies = Policies(opened, watchdog)
 
     def set(self, **changes: Any) -> None:
         self.settings = replace(self.settings, **changes)

@@ -80,9 +80,7 @@ def policy(
     has_effects: bool = False,
     **hooks: Hook,
 ) -> Policy[None]:
-    methods = {
-        name: (lambda hook: lambda self, *args: hook(*args))(hook) for name, hook in hooks.items()
-    }
+    methods = {name: _as_method(hook) for name, hook in hooks.items()}
     body: dict[str, Any] = {
         "needs": needs,
         "wants": wants,
@@ -90,6 +88,10 @@ def policy(
         "has_effects": has_effects,
     }
     return cast("Policy[None]", type("P", (Policy,), {**body, **methods})(None, NOTHING))
+
+
+def _as_method(hook: Hook) -> Hook:
+    return lambda _, *arguments: hook(*arguments)
 
 
 def says(verdict: MessageVerdict, after: float = 0) -> Hook:
@@ -297,7 +299,8 @@ async def test_a_dead_session_cancels_all(autojump_clock: MockClock) -> None:
             talk.mail(MAIL).start()
             nursery.start_soon(trio.sleep, 1)
             await talk.rcpt(BOB)
-    assert death.cancelled_caught and trio.current_time() == 3
+    assert death.cancelled_caught
+    assert trio.current_time() == 3
     assert len(alive) == 0
 
 
@@ -322,7 +325,8 @@ async def test_context_variables_do_not_leak(autojump_clock: MockClock) -> None:
             nursery, *(policy(on_message=sets(n)) for n in (0, 0, 1, 0, 1)), records=records
         )
         assert not (await message(talk)).verdicts
-        assert var.get() == "ours" and not records
+        assert var.get() == "ours"
+        assert not records
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -335,7 +339,7 @@ async def test_a_corrupted_scope_stack_ends_the_nursery_it_was_lent(
         trio.CancelScope().__enter__()
         return CONTINUE
 
-    with pytest.raises((RuntimeError, ExceptionGroup)) as caught:
+    with pytest.raises((RuntimeError, ExceptionGroup)) as caught:  # noqa: PT012  a block it must be
         async with trio.open_nursery() as nursery:
             talk = conversation(
                 nursery,

@@ -93,6 +93,7 @@ class World:
         notify: Notify | None = None,
         envelope: Envelope | None = None,
         lane: str | None = None,
+        reason: str = "",
     ) -> QueueId:
         """Commit a message for these mailboxes, or for user@example.org."""
         router = Router(self.settings)
@@ -116,7 +117,10 @@ class World:
                 self.clock(),
                 b"Received: from client.example\r\n",
                 body,
-                tuple(NewDelivery(name, tuple(rcpts)) for name, rcpts in by_lane.items()),
+                tuple(
+                    NewDelivery(name, tuple(rcpts), reason=reason)
+                    for name, rcpts in by_lane.items()
+                ),
             )
         )
         return queue_id

@@ -9,7 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from edgerelay.observe.events import Delivery
-from edgerelay.spool.api import Filter, Status
+from edgerelay.relay.routing import Router
+from edgerelay.spool.api import REFUSED_LANE, Filter, Status
 from edgerelay.testing.scripted_peer import HANG, Late
 from edgerelay.testing.wake_ups import WakeUps
 from tests.unit.relay.conftest import hop
@@ -296,3 +297,35 @@ async def test_a_relay_that_can_only_wait_sleeps(
         with WakeUps() as woken:
             await trio.sleep(86_400)
         assert woken.steps < 2000
+
+
+async def test_who_was_refused_after_others_were_accepted_is_reported(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    """The client has heard 250, so a policy's refusal can only reach the sender by mail."""
+    async with make_world() as world:
+        peer = world.peer()
+        async with world.run_relay():
+            refused = "550 5.7.1 Not this one"
+            await world.submit(lane=REFUSED_LANE, reason=refused)
+            await trio.sleep(1)
+            await world.submit(lane=REFUSED_LANE, reason=refused, sender="")
+            await trio.sleep(1)
+        (report,) = peer.messages
+        assert report.rcpts == ("RCPT TO:<alice@example.net>",)
+        assert b"550 5.7.1 Not this one" in report.content
+        (held,) = await world.queue()  # a null reverse-path is never reported to
+        assert held.status is Status.HELD
+
+
+async def test_a_lane_that_a_policy_chose_survives_a_restart(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world() as world:
+        peer = world.peer("10.0.0.9")
+        lane = Router(world.settings).lane_to(["smtp://10.0.0.9:25"])
+        assert lane is not None
+        await world.submit(lane=lane.name)
+        async with world.run_relay():
+            await trio.sleep(1)
+        assert len(peer.messages) == 1

@@ -148,3 +148,39 @@ def test_two_routes_of_one_lane_keep_their_own_recipients() -> None:
     assert first.route is not None
     assert second.route is not None
     assert (first.route.recipients, second.route.recipients) == ("any", "callout")
+
+
+@pytest.mark.parametrize(
+    "hops",
+    [
+        ["smtp://10.0.0.9:25"],
+        ["lmtp://[2001:db8::1]:24", "smtps://mx.example:465"],
+        ["lmtp+unix:///run/dovecot/lmtp"],
+        ["mx:example.com"],
+    ],
+)
+def test_a_policy_may_choose_a_lane_and_its_name_finds_it_again(hops: list[str]) -> None:
+    chosen = router().lane_to(hops)
+    assert chosen is not None
+    assert [str(hop) for hop in chosen.hops] == hops
+    assert router().lane_named(chosen.name) == chosen
+
+
+@pytest.mark.parametrize(
+    "hops",
+    [
+        [],
+        ["mx"],
+        ["smtp://10.0.0.9"],
+        ["smtp://:25"],
+        ["smtp://a:99999"],
+        ["http://a:25"],
+        ["maildir://relative"],
+        ["maildir:///var/../etc"],
+        ["smtp://a:25,smtp://b:25"],
+        ["smtp://a b:25"],
+        ["nonsense"],
+    ],
+)
+def test_what_is_no_next_hop_makes_no_lane(hops: list[str]) -> None:
+    assert router().lane_to(hops) is None
