@@ -11,7 +11,15 @@ from edgerelay.policy.evidence import (
     EvidenceUnavailable,
 )
 from edgerelay.policy.message import HeaderField, Message
-from edgerelay.policy.options import Duration, Fraction, Network, Size
+from edgerelay.policy.options import (
+    Addresses,
+    AddressPattern,
+    Duration,
+    Fraction,
+    Network,
+    Size,
+    Whole,
+)
 from edgerelay.policy.results import (
     DkimOutcome,
     DkimResult,
@@ -39,7 +47,7 @@ from edgerelay.policy.verdicts import (
     Verdict,
 )
 from edgerelay.policy.views import Asked, Connection, MailTransaction, Session
-from edgerelay.tables.api import Table, TableError
+from edgerelay.tables.api import Change, Table, TableError
 
 __all__ = [
     "ACCEPT",
@@ -48,9 +56,12 @@ __all__ = [
     "VERDICTS",
     "Accept",
     "AddScore",
+    "AddressPattern",
+    "Addresses",
     "Answer",
     "Asked",
     "AuthenticationResult",
+    "Change",
     "Connection",
     "Continue",
     "Decisive",
@@ -96,4 +107,5 @@ __all__ = [
     "TableError",
     "Tag",
     "Verdict",
+    "Whole",
 ]

@@ -7,12 +7,17 @@ table; what a worker read less than `STALE` seconds ago it may read again from i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 #: Seconds for which another worker's change may stay unseen by `Table.get`.
 STALE: Final = 5.0
 #: Octets of a key; a mailbox has at most 320.
 KEY_LIMIT: Final = 1024
+
+
+#: From the value that stands, or None, to a new one and its seconds to live; None leaves it.
+Change = Callable[[bytes | None], tuple[bytes, float] | None]
 
 
 class TableError(Exception):
@@ -31,6 +36,13 @@ class Table(Protocol):
     async def setdefault(self, key: str, value: bytes, *, expires_in: float) -> bytes:
         """Keep the value if there is none, and return the one that stands: atomic among all
         workers, and never stale."""
+
+    async def update(self, key: str, change: Change) -> bytes | None:
+        """Let ``change`` see the value that stands and say what is to stand instead; return
+        what stands then. Atomic among all workers, and never stale.
+
+        ``change`` may run in a thread, and twice: it computes, and nothing else.
+        """
 
     async def delete(self, key: str) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from edgerelay.runtime import Clock
-from edgerelay.tables.api import check_key
+from edgerelay.tables.api import Change, check_key
 
 _ENTRIES: Final = 100_000  #: of one table
 
@@ -47,6 +47,15 @@ class MemoryTable:
             await self.put(key, value, expires_in=expires_in)
             return value
         return standing
+
+    async def update(self, key: str, change: Change) -> bytes | None:
+        standing = await self.get(key)
+        wanted = change(standing)  # nobody else runs between the two
+        if wanted is None:
+            return standing
+        value, expires_in = wanted
+        await self.put(key, value, expires_in=expires_in)
+        return value
 
     async def delete(self, key: str) -> None:
         self._entries.pop(check_key(key), None)

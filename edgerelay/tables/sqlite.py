@@ -20,7 +20,7 @@ from typing import Final, Self
 import trio
 
 from edgerelay.runtime import Clock, RunBlocking
-from edgerelay.tables.api import STALE, TableError, check_key
+from edgerelay.tables.api import STALE, Change, TableError, check_key
 
 _VERSION: Final = 1  #: of the schema, as PRAGMA user_version
 _SCHEMA: Final = """
@@ -46,9 +46,10 @@ _Work = Callable[[sqlite3.Connection], _Entry | None]
 class _Call:
     """One queued call: what to do with the connection, and how it went."""
 
-    __slots__ = ("done", "error", "result", "work", "writes")
+    __slots__ = ("done", "error", "result", "where", "work", "writes")
 
-    def __init__(self, work: _Work, *, writes: bool) -> None:
+    def __init__(self, where: _Key, work: _Work, *, writes: bool) -> None:
+        self.where = where
         self.work = work
         self.writes = writes
         self.done = trio.Event()
@@ -121,13 +122,15 @@ class SqliteTables:
             with trio.CancelScope(shield=True):  # bounded by the busy timeout
                 await self._run_blocking(partial(self._execute, batch))
             for call in batch:
+                # Here, since callers wake in any order: the last change is to be remembered.
+                self.remember(call.where, None if call.error else call.result)
                 call.done.set()
 
-    async def call(self, work: _Work, *, writes: bool) -> _Entry | None:
+    async def call(self, where: _Key, work: _Work, *, writes: bool) -> _Entry | None:
         """Run ``work`` with the connection in the next batch. Raises `TableError`."""
         if len(self._queue) >= _WAITING:
             raise TableError("too many calls wait for the tables")
-        call = _Call(work, writes=writes)
+        call = _Call(where, work, writes=writes)
         self._queue.append(call)
         self._wake.set()
         await call.done.wait()
@@ -142,7 +145,10 @@ class SqliteTables:
             return None
         return value
 
-    def remember(self, key: _Key, entry: _Entry) -> None:
+    def remember(self, key: _Key, entry: _Entry | None) -> None:
+        if entry is None:
+            self.forget(key)
+            return
         self._cache[key] = (*entry, trio.current_time() + STALE)
         self._cache.move_to_end(key)
         if len(self._cache) > _CACHED:
@@ -249,17 +255,28 @@ class SqliteTable:
         standing = await self._entry(where, read_or_write, writes=True)
         return value if standing is None else standing
 
+    async def update(self, key: str, change: Change) -> bytes | None:
+        where = (self._name, check_key(key))
+        now = self._tables.now()
+
+        def look_and_write(connection: sqlite3.Connection) -> _Entry | None:
+            standing = _read(where, now, connection)
+            wanted = change(None if standing is None else standing[0])
+            if wanted is None:
+                return standing
+            value, expires_in = wanted
+            return _write(where, (value, now + expires_in), connection)
+
+        return await self._entry(where, look_and_write, writes=True)
+
     async def delete(self, key: str) -> None:
         where = (self._name, check_key(key))
         await self._entry(where, partial(_delete, where), writes=True)
 
     async def _entry(self, where: _Key, work: _Work, *, writes: bool) -> bytes | None:
         self._tables.forget(where)
-        entry = await self._tables.call(work, writes=writes)
-        if entry is None:
-            return None
-        self._tables.remember(where, entry)
-        return entry[0]
+        entry = await self._tables.call(where, work, writes=writes)
+        return None if entry is None else entry[0]
 
 
 def _read(where: _Key, now: float, connection: sqlite3.Connection) -> _Entry | None:

@@ -33,6 +33,8 @@ async def check_table(open_tables: OpenTables) -> None:
         tables_do_not_see_each_other,
         the_first_setdefault_stands,
         setdefault_is_atomic,
+        an_update_sees_what_stands,
+        updates_are_atomic,
         what_is_deleted_is_gone,
         any_octets_under_any_key,
         a_key_has_a_bound,
@@ -90,6 +92,35 @@ async def setdefault_is_atomic(tables: Tables, clock: HandClock) -> None:
         for number in range(20):
             nursery.start_soon(claim, number)
     assert len(set(standing)) == 1
+
+
+async def an_update_sees_what_stands(tables: Tables, clock: HandClock) -> None:
+    table = tables.table("t")
+    seen: list[bytes | None] = []
+
+    def change(value: bytes | None) -> tuple[bytes, float] | None:
+        seen.append(value)
+        return (b"new", 60) if value is None else None
+
+    assert await table.update("key", change) == b"new"
+    assert await table.get("key") == b"new"
+    assert await table.update("key", change) == b"new"
+    clock.now += 60
+    assert await table.update("key", lambda value: None) is None
+    assert seen == [None, b"new"]
+
+
+async def updates_are_atomic(tables: Tables, clock: HandClock) -> None:
+    table = tables.table("t")
+
+    async def count() -> None:
+        for _ in range(20):
+            await table.update("key", lambda value: (b"x" + (value or b""), 60))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(count)
+    assert await table.get("key") == b"x" * 100
 
 
 async def what_is_deleted_is_gone(tables: Tables, clock: HandClock) -> None:

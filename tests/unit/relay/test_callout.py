@@ -14,6 +14,7 @@ from edgerelay.relay.routing import LaneSpec
 from edgerelay.relay.settings import HopKind, NextHop
 from edgerelay.runtime import inline
 from edgerelay.tables import MemoryTables, SqliteTables, Table, TableError
+from edgerelay.tables.api import Change
 from edgerelay.testing.check_table import HandClock
 
 LANE = LaneSpec("smtp://10.0.0.5:25", (NextHop(HopKind.SMTP, "10.0.0.5", 25),))
@@ -62,6 +63,9 @@ class BrokenTable:
         raise TableError("disk on fire")
 
     async def setdefault(self, key: str, value: bytes, *, expires_in: float) -> bytes:
+        raise TableError("disk on fire")
+
+    async def update(self, key: str, change: Change) -> bytes | None:
         raise TableError("disk on fire")
 
     async def delete(self, key: str) -> None:
