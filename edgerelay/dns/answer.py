@@ -59,9 +59,9 @@ class Resolver(Protocol):
         """
 
 
-#: Of what else a name may hold (RFC 2181 section 11) mail needs nothing, and a backslash
-#: would be read as an escape further down.
-_LABEL: Final = re.compile(r"[!-\-/-\[\]-~]{1,63}")
+#: Of what else a name may hold (RFC 2181 section 11) mail needs nothing. A space it does need:
+#: a macro may write one (RFC 7208 section 7.2). A backslash would be an escape further down.
+_LABEL: Final = re.compile(r"[ -\-/-\[\]-~]{1,63}")
 
 
 @lru_cache(maxsize=8192)

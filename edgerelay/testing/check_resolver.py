@@ -20,6 +20,7 @@ ZONE: Final[Zone] = {
     ("alias.example", "CNAME"): ["mx1.example.com"],
     ("deep.empty.example", "A"): ["192.0.2.3"],
     ("1.2.0.192.in-addr.arpa", "PTR"): ["mx1.example.com"],
+    ("100% odd.example", "A"): ["192.0.2.4"],
     ("broken.example", "A"): Fault.SERVFAIL,
 }
 
@@ -82,10 +83,12 @@ async def a_failing_server_is_temporary(resolver: Resolver) -> None:
 
 async def names_are_absolute_and_ignore_case(resolver: Resolver) -> None:
     assert await _all(resolver, "MX1.Example.COM.", "AAAA") == {"2001:db8::1"}
+    # RFC 7208 section 7.2: a policy may be looked up by a name with a space in it.
+    assert await _all(resolver, "100% Odd.example", "A") == {"192.0.2.4"}
 
 
 async def a_name_that_cannot_be_is_no_such_name(resolver: Resolver) -> None:
-    for name in ("", ".", "a..b", ".a", "a" * 64, "a." * 127 + "aa", "a b", "é", "a\\.b", "\0"):
+    for name in ("", ".", "a..b", ".a", "a" * 64, "a." * 127 + "aa", "a\tb", "é", "a\\.b", "\0"):
         assert (await resolver.resolve(name, "A")).status is Status.NXDOMAIN, name
 
 

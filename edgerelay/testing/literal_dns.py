@@ -136,9 +136,8 @@ def _respond(resolver: LiteralResolver, wire: bytes, *, over_udp: bool) -> bytes
     except (dns.exception.DNSException, IndexError):
         return None
     response = dns.message.make_response(query, recursion_available=True)
-    chain, found = resolver.look_up(
-        canonical(question.name.to_text()) or "", dns.rdatatype.to_text(question.rdtype)
-    )
+    asked = b".".join(question.name.labels).decode("latin-1")  # to_text() would add escapes
+    chain, found = resolver.look_up(canonical(asked) or "", dns.rdatatype.to_text(question.rdtype))
     match found:
         case Fault.TIMEOUT:
             return None

@@ -21,6 +21,12 @@ TESTED_ELSEWHERE = {
     "edge/settings.py": "tests/unit/config: plain values",
     "net/transport.py": "tests/contracts: edgerelay.testing.check_transport",
     "observe/events.py": "tests/unit/observe/test_log.py: types only",
+    "pipeline/records.py": "tests/unit/pipeline/test_asking.py: types only",
+    "pipeline/settings.py": "tests/unit/config: plain values",
+    "policy/base.py": "tests/unit/pipeline: what it declares is what they ask",
+    "policy/evidence.py": "tests/unit/policy/test_results.py: types only",
+    "policy/services.py": "types only",
+    "policy/views.py": "tests/unit/pipeline/test_conversation.py: types only",
     "relay/settings.py": "tests/unit/config: plain values",
     "spool/api.py": "tests/contracts: edgerelay.testing.check_spool",
     "supervisor/serving.py": "tests/e2e: processes, signals and sockets",
@@ -50,7 +56,7 @@ def modules() -> list[Path]:
 
 
 def citations() -> Iterator[Citation]:
-    for path in modules():
+    for path in [*modules(), *sorted((ROOT / "policies").rglob("*.py"))]:
         # a citation may be broken over two comment or docstring lines
         text = re.sub(r"\n\s*(?:#:? ?)?", " ", path.read_text())
         for match in RFC.finditer(text):
