@@ -19,11 +19,14 @@ NAME: Final = "Authentication-Results"
 # token: RFC 2045 section 5.1, without what a comment or a result would end at. A pvalue may
 # also be [local-part] "@" domain-name (RFC 8601 section 2.2), bare where it is plain.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`{|}~]{1,256}")
-_ADDRESS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`{|}~]{0,64}@[A-Za-z0-9.\-]{1,255}")
+_ADDRESS: Final = re.compile(
+    r"(?:[A-Za-z0-9!#$%&'*+\-^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-^_`{|}~]+)*)?"
+    r"@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*"
+)
 _LONGEST: Final = 256  #: characters of one value
 _MOST: Final = 40  #: results in a field
 
-#: Of a forged field only this much is read: the identifier stands at its beginning.
+#: Characters of a field within which its identifier must end: it stands at the beginning.
 _LOOKED_AT: Final = 8192
 
 
@@ -51,45 +54,63 @@ def field(authserv_id: str, results: Iterable[AuthenticationResult]) -> bytes:
 
 
 def forged(fields: Sequence[HeaderField], names: Collection[str]) -> list[HeaderField]:
-    """The fields of that name which say that one of ``names`` said it (RFC 8601 section 5)."""
+    """The fields of that name which say that one of ``names`` said it (RFC 8601 section 5).
+
+    So does one of which nobody can tell who says it: a comment or a quoted-string that does
+    not end, or 8 KiB of them. What a lenient reader would take it for is not known.
+    """
     ours = {domain_key(name) for name in names}
     return [
         each
         for each in fields
-        if each.name == "authentication-results" and domain_key(_identifier(each)) in ours
+        if each.name == "authentication-results"
+        and ((name := _identifier(each)) is None or domain_key(name) in ours)
     ]
 
 
-def _identifier(field: HeaderField) -> str:
+def _identifier(field: HeaderField) -> str | None:
     """The authserv-id: what is no comment or space and comes first, quoted or not.
 
-    Lenient, since what is meant to deceive a reader need not be well-formed: an unended
-    comment or string is taken as it is, and an encoded separator ends the name.
+    "" if there is none, None if it cannot be told.
     """
-    text = field.value[:_LOOKED_AT].decode("utf-8", "replace")
-    position, depth = 0, 0
-    while position < len(text):
-        character = text[position]
-        if depth and character == "\\":
-            position += 2
-            continue
-        if character == "(":
-            depth += 1
-        elif character == ")" and depth:
-            depth -= 1
-        elif not depth and character not in " \t\r\n":
-            break
-        position += 1
-    rest = text[position:]
-    if rest.startswith('"'):
-        match = _QUOTED.match(rest)
-        return "" if match is None else re.sub(r"\\(.)", r"\1", match[1]).strip()
-    match = _UNQUOTED.match(rest)
-    return "" if match is None else match[0]
+    value = field.value
+    text = value[:_LOOKED_AT].decode("utf-8", "replace")
+    position = _after_comments(text)
+    if position is None or (position == len(text) and len(value) > _LOOKED_AT):
+        return None
+    if text.startswith('"', position):
+        found = _QUOTED.match(text, position)
+        name = None if found is None else re.sub(r"\\(.)", r"\1", found[1]).strip(_CONTROLS)
+    else:
+        found = _BARE.match(text, position)
+        name = "" if found is None else found[0]
+    return None if name is None or len(name) > _LONGEST_NAME else name.strip()
 
 
-_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.){0,1024})', re.DOTALL)
-_UNQUOTED: Final = re.compile(r'[^\s;()"]{1,1024}')
+def _after_comments(text: str) -> int | None:
+    """Where CFWS (RFC 5322 section 3.2.2) ends; None if a comment does not, or never began."""
+    depth = 0
+    for count, found in enumerate(_PIECE.finditer(text)):
+        piece = found[0]
+        if piece[0] == "(":
+            depth += len(piece)
+        elif piece[0] == ")":
+            depth -= len(piece)
+        elif not depth and not _BLANK.match(piece):
+            return found.start()
+        if depth < 0 or count == _MOST_PIECES:
+            return None
+    return None if depth else len(text)
+
+
+_MOST_PIECES: Final = 500  #: parentheses, and what stands between them
+_LONGEST_NAME: Final = 1024
+_CONTROLS: Final = "".join(map(chr, (*range(0x21), 0x7F)))
+# Control characters and spaces of any script are taken for space, as some reader may do.
+_BLANK: Final = re.compile(r"[\s\x00-\x20\x7f]+")
+_PIECE: Final = re.compile(r"\\.|\(+|\)+|[\s\x00-\x20\x7f]+|[^()\\\s\x00-\x20\x7f]+|\\", re.DOTALL)
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_BARE: Final = re.compile(r'[^\s\x00-\x20\x7f;()"]+')
 
 
 def _keyword(text: str) -> str:
@@ -109,7 +130,8 @@ def _quoted(text: str) -> str:
 
 
 def _comment(text: str) -> str:
-    return re.sub(r"[()\\]", " ", _ascii(text)).strip() or "-"
+    """Without parentheses; a mail reader may decode what looks like an encoded-word."""
+    return re.sub(r"[()\\]", " ", _ascii(text)).replace("=?", "= ?").strip() or "-"
 
 
 def _ascii(text: str) -> str:

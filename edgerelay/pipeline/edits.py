@@ -48,16 +48,23 @@ def apply(edits: Sequence[Edit], also_removed: Sequence[HeaderField] = ()) -> Ed
 def folded(name: str, words: Sequence[str]) -> bytes:
     """Write a field whose words are joined by one space, or by a fold where a line is full.
 
-    Words are ASCII. An empty word is a space more; nothing is folded before it, since a line
-    of spaces alone is what RFC 5322 section 3.2.2 forbids.
+    Words are ASCII. An empty word is a space more; it goes with the word after it, since a
+    line of white space alone is what RFC 5322 section 3.2.2 forbids. At the end there is none.
     """
     line = f"{name}:"
+    start = len(line)  # a first line of the name alone would be no better
     lines: list[str] = []
-    for index, word in enumerate(words):
-        if len(line) + 1 + len(word) > _LINE and index and word and line.strip():
+    gap = ""
+    for word in words:
+        gap += " "
+        if not word:
+            continue
+        piece = gap + word
+        if len(line) + len(piece) > _LINE and (lines or len(line) > start):
             lines.append(line)
-            line = f" {word}"
+            line = piece
         else:
-            line += f" {word}"
+            line += piece
+        gap = ""
     lines.append(line)
     return "\r\n".join(lines).encode("ascii") + b"\r\n"

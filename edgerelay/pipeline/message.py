@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final, Protocol
 
@@ -56,6 +57,11 @@ class ReadMessage:
 
     def named(self, name: str) -> Sequence[HeaderField]:
         wanted = name.lower()
+        if (
+            self._fields is None
+            and wanted.encode("latin-1", "replace") not in self._header.lower()
+        ):
+            return ()  # nearly always: cheaper than to cut the header, or all that is asked
         return [field for field in self.fields if field.name == wanted]
 
     @property
@@ -64,20 +70,45 @@ class ReadMessage:
             self._body = whole[self._start :]
         return self._body
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        if (body := self.body) is not None:
-            for start in range(0, len(body), PIECE):
-                yield body[start : start + PIECE]
-            return
-        offset, size = self._start, self._content.size
-        while offset < size:
-            piece = await self._content.read(offset, min(PIECE, size - offset))
-            offset += len(piece)
-            yield piece
+    def chunks(self) -> AsyncIterator[bytes]:
+        return _Chunks(self._content, self._start)
+
+
+class _Chunks:
+    """The content from an offset on. No generator, so that a reader may leave it half-way."""
+
+    __slots__ = ("_content", "_offset")
+
+    def __init__(self, content: ReadableContent, offset: int) -> None:
+        self._content = content
+        self._offset = offset
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._offset >= self._content.size:
+            raise StopAsyncIteration
+        if (whole := self._content.whole()) is not None:
+            piece = whole[self._offset : self._offset + PIECE]
+        else:
+            piece = await _read(self._content, self._offset)
+        self._offset += len(piece)
+        return piece
+
+
+async def _read(content: ReadableContent, offset: int) -> bytes:
+    """The next piece; never an empty one, with which a loop would not end."""
+    piece = await content.read(offset, min(PIECE, content.size - offset))
+    if not piece:
+        raise EOFError("the content is shorter than its size")
+    return piece
 
 
 async def read_message(content: ReadableContent) -> ReadMessage:
-    """Find the header section of a content. Raises `HeaderTooLarge`, `SpoolError`.
+    """Find the header section of a content.
+
+    Raises `HeaderTooLarge`, what ``content`` raises, and EOFError if it ends too soon.
 
     A header ends at the first empty line (RFC 5322 section 2.1); content without one is all
     header, as a relay before us would read it.
@@ -104,33 +135,37 @@ async def _beginning(content: ReadableContent) -> bytes:
     offset = 0
     tail = b""
     while offset < content.size and offset <= HEADER_LIMIT:
-        piece = await content.read(offset, min(PIECE, content.size - offset))
+        piece = await _read(content, offset)
         pieces.append(piece)
-        offset += len(piece)
-        if _END in tail + piece:
+        if _END in tail + piece or (offset == 0 and piece.startswith(b"\r\n")):
             break
+        offset += len(piece)
         tail = piece[-3:]
     return b"".join(pieces)
 
 
+#: RFC 5322 section 2.2.3: a line that begins with white space goes on with the field.
+_FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")
+
+
 def _fields(header: bytes) -> Iterator[HeaderField]:
-    """Cut a header at each CRLF that no space or tab follows."""
-    start = position = 0
-    while position < len(header):
-        end = header.find(b"\r\n", position)
-        position = len(header) if end < 0 else end + 2
-        if header[position : position + 1] in _FOLDS:
-            continue
-        raw = header[start:position]
+    """Cut a header where a field ends; what is no field becomes one without a name."""
+    start = 0
+    for found in _FIELD_END.finditer(header):
+        end = found.end()
+        raw = header[start:end]
         yield HeaderField(_name(raw), raw, start)
-        start = position
-
-
-_FOLDS: Final = (b" ", b"\t")
+        start = end
+    if start < len(header):
+        raw = header[start:]
+        yield HeaderField(_name(raw), raw, start)
 
 
 def _name(raw: bytes) -> str:
-    name, colon, _ = raw.partition(b":")
-    if not colon or raw[:1] in _FOLDS:
+    colon = raw.find(b":")
+    if colon < 0 or raw[0] in _WHITE:
         return ""
-    return name.rstrip(b" \t").lower().decode("latin-1")
+    return raw[:colon].rstrip(_WHITE).lower().decode("latin-1")
+
+
+_WHITE: Final = b" \t"

@@ -10,6 +10,7 @@ from edgerelay.policy.message import HeaderField
 
 # field-name = 1*ftext (RFC 5322 section 2.2)
 _NAME: Final = re.compile(r"[!-9;-~]{1,77}")
+_WORD: Final = re.compile(r" *[^ ]*")  # with the spaces before it, which no fold parts
 _LONGEST: Final = 998 - 2  #: octets of a line (RFC 5322 section 2.1.1), folded or not
 
 
@@ -17,7 +18,8 @@ _LONGEST: Final = 998 - 2  #: octets of a line (RFC 5322 section 2.1.1), folded 
 class Prepend:
     """A header field above the message, our own fields above it.
 
-    ``value`` is printable ASCII in one line; it is folded at spaces when it is written.
+    ``value`` is printable ASCII in one line; when it is written, it is folded at spaces and
+    loses those at its end.
     Raises ValueError for what could not be a field (RFC 5322 section 2.2).
     """
 
@@ -29,7 +31,7 @@ class Prepend:
             raise ValueError(f"{self.name!r} is no name of a header field")
         if not (self.value.isascii() and self.value.isprintable()):
             raise ValueError(f"the value of {self.name} is not printable ASCII")
-        if max((len(word) for word in self.value.split(" ")), default=0) > _LONGEST - 80:
+        if max(map(len, _WORD.findall(self.value))) > _LONGEST - 80:
             raise ValueError(f"a word in {self.name} is too long for a line")
 
 

@@ -86,12 +86,34 @@ class DkimSignature:
     #: Octets of the canonical body that the signature leaves unsigned (l=).
     unsigned: int = 0
 
+    @property
+    def properties(self) -> tuple[tuple[str, str], ...]:
+        """What RFC 8601 section 2.7.1 and RFC 6008 register for it; i= if it says more than d=."""
+        identity = "" if self.identity == f"@{self.domain}" else self.identity
+        found = (
+            ("header.d", self.domain),
+            ("header.i", identity),
+            ("header.s", self.selector),
+            ("header.a", self.algorithm),
+            ("header.b", self.signature),
+        )
+        return tuple((name, value) for name, value in found if value)
+
+    @property
+    def comment(self) -> str:
+        """What a reader of the result should know besides."""
+        words = ["test mode"] if self.is_testing else []
+        if self.unsigned:
+            words.append(f"{self.unsigned} octets of the body not signed")
+        return ", ".join(words)
+
 
 @dataclass(frozen=True, slots=True)
 class DkimResult(Evidence):
-    """Every signature of a message, in the order of its fields."""
+    """The signatures of a message, in the order of its fields."""
 
     signatures: tuple[DkimSignature, ...]
+    more: int = 0  #: signatures below them that nobody looked at
 
     @property
     def passed(self) -> tuple[DkimSignature, ...]:
@@ -105,17 +127,9 @@ class DkimResult(Evidence):
             AuthenticationResult(
                 "dkim",
                 signature.outcome.value,
-                tuple(
-                    (name, value)
-                    for name, value in (
-                        ("header.d", signature.domain),
-                        ("header.s", signature.selector),
-                        ("header.a", signature.algorithm),
-                        ("header.b", signature.signature),
-                    )
-                    if value
-                ),
+                signature.properties,
                 signature.reason,
+                signature.comment,
             )
             for signature in self.signatures
         )
