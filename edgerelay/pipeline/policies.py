@@ -15,7 +15,7 @@ import trio
 from edgerelay.observe.escape import escape
 from edgerelay.observe.events import Observer, PolicyFailed
 from edgerelay.pipeline.counts import PolicyCounts
-from edgerelay.pipeline.loading import Load, policy_class, read_options
+from edgerelay.pipeline.loading import policy_class, read_options
 from edgerelay.pipeline.plan import Configured, Plan
 from edgerelay.pipeline.settings import Mode, PolicySettings
 from edgerelay.pipeline.watchdog import Watchdog
@@ -85,8 +85,6 @@ async def open_policies(
     settings: Sequence[PolicySettings],
     services_for: Callable[[PolicySettings], Services],
     observer: Observer,
-    *,
-    load: Load = policy_class,
 ) -> AsyncIterator[Policies]:
     """Load the policies that are not off, open them, and run what they do in the background.
 
@@ -96,7 +94,7 @@ async def open_policies(
     async with AsyncExitStack() as stack:
         opened = []
         for each in settings:
-            kind = load(each.use)
+            kind = policy_class(each.use)
             policy = kind(read_options(kind, each.options), services_for(each))
             if each.mode is not Mode.OFF:
                 await stack.enter_async_context(policy)

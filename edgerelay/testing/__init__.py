@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from edgerelay.testing.client import HungUp, Sent, SmtpClient
     from edgerelay.testing.hops import Hop
     from edgerelay.testing.literal_dns import Fault, LiteralResolver, Zone
-    from edgerelay.testing.policy_harness import PolicyFailed, PolicyHarness
+    from edgerelay.testing.messages import (
+        TEST_KEYS,
+        SigningKey,
+        build_message,
+        dkim_records,
+        sign,
+    )
+    from edgerelay.testing.noting import PolicyFailed
+    from edgerelay.testing.policy_harness import PolicyHarness
     from edgerelay.testing.relay_harness import RelayHarness
     from edgerelay.testing.scripted_peer import DROP, HANG, Drop, Late, Raw, ReceivedMessage
     from edgerelay.testing.services import Logged
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DROP",
     "HANG",
+    "TEST_KEYS",
     "Drop",
     "Fault",
     "Hop",
@@ -35,9 +44,13 @@ __all__ = [
     "ReceivedMessage",
     "RelayHarness",
     "Sent",
+    "SigningKey",
     "SmtpClient",
     "Zone",
+    "build_message",
     "check_policy",
+    "dkim_records",
+    "sign",
     "wait",
 ]
 
@@ -46,7 +59,9 @@ _HOMES: Final = {
     "client": ("HungUp", "Sent", "SmtpClient"),
     "hops": ("Hop",),
     "literal_dns": ("Fault", "LiteralResolver", "Zone"),
-    "policy_harness": ("PolicyFailed", "PolicyHarness"),
+    "messages": ("TEST_KEYS", "SigningKey", "build_message", "dkim_records", "sign"),
+    "noting": ("PolicyFailed",),
+    "policy_harness": ("PolicyHarness",),
     "relay_harness": ("RelayHarness",),
     "scripted_peer": ("DROP", "HANG", "Drop", "Late", "Raw", "ReceivedMessage"),
     "services": ("Logged",),

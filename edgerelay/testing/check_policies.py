@@ -21,6 +21,7 @@ import trio
 
 from edgerelay.dns.answer import Answer, Status
 from edgerelay.policy import (
+    Defer,
     DkimOutcome,
     DkimResult,
     DkimSignature,
@@ -34,12 +35,15 @@ from edgerelay.policy import (
 from edgerelay.testing.cancel import cancel_during
 from edgerelay.testing.hostile import FORWARD_PATHS, HELOS, MESSAGES, REVERSE_PATHS
 from edgerelay.testing.literal_dns import Zone
-from edgerelay.testing.policy_harness import PolicyFailed, PolicyHarness
+from edgerelay.testing.noting import PolicyFailed
+from edgerelay.testing.policy_harness import PolicyHarness
 from edgerelay.testing.services import Address, Scanner
 from edgerelay.testing.virtual_time import require_virtual_time
 
 #: Seconds after the end of a session in which those who are not waited for must be gone.
 _GRACE: Final = 10.0
+#: Seconds until a deferred question is asked again.
+_RETRY: Final = 3600.0
 #: Evidence that is given to policies that ask for it, unless the caller gives other.
 _USUAL: Final[tuple[Evidence, ...]] = (
     SpfResult((SpfCheck("mailfrom", SpfOutcome.PASS, "sender.example", "ann@sender.example"),)),
@@ -252,9 +256,15 @@ async def it_survives_being_cancelled_anywhere(subject: _Subject) -> None:
 async def _ask(
     subject: _Subject, policy: PolicyHarness, what: str = "", **question: Any
 ) -> MessageVerdict:
+    """Ask, and once more after a while if it was deferred: a sender's queue comes back."""
     asked = what or ", ".join(f"{key}={value!r}" for key, value in question.items())
     try:
-        return await policy.ask(**question)
+        verdict = await policy.ask(**question)
+        if isinstance(verdict, Defer):
+            policy.quit()
+            await trio.sleep(_RETRY)
+            verdict = await policy.ask(**question)
+        return verdict
     except PolicyFailed as error:
         raise AssertionError(f"{subject.name} failed ({asked}): {error}") from error
 

@@ -17,21 +17,16 @@ from edgerelay.mail.address import NULL_REVERSE_PATH, ForwardPath, Mailbox, Reve
 from edgerelay.mail.envelope import Envelope
 from edgerelay.observe.events import Event
 from edgerelay.pipeline import (
-    Answered,
     Conversation,
-    Cut,
-    Failed,
-    Observed,
     Outcome,
     PolicySettings,
 )
-from edgerelay.pipeline.loading import problems
+from edgerelay.pipeline.loading import at_hand, problems
 from edgerelay.pipeline.message import read_message
 from edgerelay.pipeline.policies import Policies, open_policies
 from edgerelay.policy import (
     CONTINUE,
     DECISIVE,
-    Connection,
     Defer,
     Edit,
     Evidence,
@@ -47,23 +42,14 @@ from edgerelay.policy import (
 )
 from edgerelay.tables.memory import MemoryTables
 from edgerelay.testing.literal_dns import LiteralResolver, Zone
-from edgerelay.testing.relay_harness import HOSTNAME, MESSAGE
+from edgerelay.testing.noting import GIVEN, POLICY, Answers, giver, watched
 from edgerelay.testing.services import Address, Logged, MemoryServices, Scanner
+from edgerelay.testing.usual import HOSTNAME, MESSAGE
 from edgerelay.testing.virtual_time import START, WallClock
 
-POLICY: Final = "policy"  #: what the one policy is called
-_GIVEN: Final = "given"
 _DNS_TIMEOUT: Final = 5.0  #: seconds, as in a relay without [dns]
 
 EvidenceT = TypeVar("EvidenceT", bound=Evidence)
-
-
-class PolicyFailed(Exception):
-    """The policy gave no answer of its own: in a relay, ``on_error`` would answer.
-
-    What it raised is the cause. The text says what else it was: out of time, no verdict, or
-    evidence that it did not declare.
-    """
 
 
 class PolicyHarness:
@@ -102,12 +88,14 @@ class PolicyHarness:
         #: What it would change of the message, by the verdict given last.
         self.edits: tuple[Edit, ...] = ()
         self._settings = _settings(dict(options or {}), given, timeout)
-        self._record = _Record()
+        self._record = Answers()
         self._known = {
-            POLICY: _watched(policy_class, self._record.note_error),
-            _GIVEN: _giver(given),
+            POLICY: watched(policy_class, self._record.note_error),
+            GIVEN: giver(given),
         }
-        if found := problems(self._settings, load=self._known.__getitem__):
+        with at_hand(self._known):
+            found = problems(self._settings)
+        if found:
             raise ValueError("; ".join(_told(problem.key, problem.text) for problem in found))
         self._zone, self._resolver = dict(zone or {}), resolver
         self._scanners = dict(scanners or {})
@@ -285,14 +273,10 @@ class PolicyHarness:
             scanners=self._scanners,
             nursery=services,
         )
-        self._policies: Policies = await stack.enter_async_context(
-            open_policies(
-                self._settings,
-                self._services_for,
-                self.events.append,
-                load=self._known.__getitem__,
+        with at_hand(self._known):
+            self._policies: Policies = await stack.enter_async_context(
+                open_policies(self._settings, self._services_for, self.events.append)
             )
-        )
 
     def _services_for(self, settings: PolicySettings) -> Services:
         return self._services
@@ -345,37 +329,6 @@ class PolicyHarness:
         return came.verdicts.get(subject, CONTINUE)
 
 
-class _Record:
-    """Keeps what becomes of one question to the one policy."""
-
-    def __init__(self) -> None:
-        self.answer: MessageVerdict | None = None
-        self.error: Exception | None = None  #: what its hook raised
-        self._failure: Failed | None = None
-        self._stage = Stage.CONNECT
-
-    def begin(self, stage: Stage) -> None:
-        self.answer = self.error = self._failure = None
-        self._stage = stage
-
-    def note_failure(self, what: Failed | Observed) -> None:
-        if isinstance(what, Failed) and what.entry.name == POLICY:
-            self._failure = what
-
-    def note_answer(self, what: Answered | Cut) -> None:
-        entry = what.entry
-        if isinstance(what, Answered) and (entry.name, entry.stage) == (POLICY, self._stage):
-            self.answer = what.verdict
-
-    def note_error(self, error: Exception) -> None:
-        self.error = error
-
-    def raise_failure(self) -> None:
-        if (failure := self._failure) is not None:
-            stage = failure.entry.stage.name.lower()
-            raise PolicyFailed(f"at {stage}: {failure.reason}") from self.error
-
-
 class _Literal:
     """A content that is there already: `edgerelay.pipeline.message.ReadableContent`."""
 
@@ -395,44 +348,7 @@ def _settings(
     options: Mapping[str, object], given: Sequence[Evidence], timeout: float
 ) -> list[PolicySettings]:
     asked = PolicySettings(use=POLICY, name=POLICY, timeout=timeout, options=options)
-    return [PolicySettings(use=_GIVEN, name=_GIVEN), asked] if given else [asked]
-
-
-def _watched(
-    policy_class: type[Policy[Any]], note_error: Callable[[Exception], None]
-) -> type[Policy[Any]]:
-    """The same policy, but for one thing: what a hook raises is noted before it is contained."""
-
-    def watch(hook: Callable[..., Awaitable[MessageVerdict]]) -> Any:
-        async def ask(*arguments: Any) -> MessageVerdict:
-            try:
-                return await hook(*arguments)
-            except Exception as error:
-                note_error(error)
-                raise
-
-        return ask
-
-    hooks = {
-        name: watch(getattr(policy_class, name))
-        for name in (f"on_{stage.name.lower()}" for stage in Stage)
-        if getattr(policy_class, name) is not getattr(Policy, name)
-    }
-    return type(policy_class.__name__, (policy_class,), hooks)
-
-
-def _giver(given: Sequence[Evidence]) -> type[Policy[Any]]:
-    class Given(Policy[Any]):
-        """Publishes what the test has found out."""
-
-        provides = tuple(dict.fromkeys(type(evidence) for evidence in given))
-
-        async def on_connect(self, connection: Connection) -> Verdict:
-            for evidence in given:
-                connection.provide(evidence)
-            return CONTINUE
-
-    return Given
+    return [PolicySettings(use=GIVEN, name=GIVEN), asked] if given else [asked]
 
 
 def _told(key: Sequence[str | int], text: str) -> str:

@@ -11,11 +11,12 @@ import itertools
 import ssl
 import tomllib
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -30,6 +31,9 @@ from edgerelay.mail.address import ForwardPath, ReversePath
 from edgerelay.net.reaper import Reaper
 from edgerelay.net.tls import server_context
 from edgerelay.observe.events import Event
+from edgerelay.pipeline.loading import at_hand
+from edgerelay.pipeline.policies import open_policies
+from edgerelay.policy import Policy
 from edgerelay.relay.finding import Finder
 from edgerelay.relay.recipients import Accepted, RecipientCheck
 from edgerelay.relay.relay import Relay
@@ -42,21 +46,14 @@ from edgerelay.spool.disk import MemoryDisk
 from edgerelay.tables.memory import MemoryTables
 from edgerelay.testing.client import Sent, SmtpClient
 from edgerelay.testing.hops import Hop, attach, hops_of
+from edgerelay.testing.lending import Lending
 from edgerelay.testing.literal_dns import LiteralResolver, Zone
 from edgerelay.testing.memory_transport import memory_transport_pair
 from edgerelay.testing.scripted_peer import ReceivedMessage, ScriptedNetwork
+from edgerelay.testing.services import Address, Scanner
+from edgerelay.testing.usual import HOSTNAME, MESSAGE
 from edgerelay.testing.virtual_time import START, WallClock, require_virtual_time, wait
 
-MESSAGE: Final = (
-    b"From: Ann <ann@sender.example>\r\n"
-    b"To: Bob <bob@example.com>\r\n"
-    b"Subject: hello\r\n"
-    b"Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n"
-    b"Message-ID: <1@sender.example>\r\n"
-    b"\r\n"
-    b"Hello, Bob.\r\n"
-)
-HOSTNAME: Final = "mx.example.test"  #: of a configuration that names none
 _PORTS: Final = 40_000  #: the first port a client connects from
 _ALL: Final = 1_000_000
 
@@ -70,8 +67,10 @@ class RelayHarness:
     what it says of processes, sockets and the state directory has no effect here. ``zone`` is
     all of the DNS. ``hops`` says how next hops behave: each that a route names by its address
     is there and takes everything unless it is given here; a domain's MX host is there only if
-    it is. ``start`` is the wall clock's time when the block begins. ``trust`` has the client
-    side's TLS contexts; without them no certificate of a hop is good.
+    it is. ``policies`` are classes by the names that ``use`` calls them, besides those that
+    are installed; ``scanners`` answer at the addresses that policies connect to. ``start`` is
+    the wall clock's time when the block begins. ``trust`` has the client side's TLS contexts;
+    without them no certificate of a hop is good.
 
     Raises ConfigError; RuntimeError unless time is virtual. Leaving the block stops the relay
     and raises AssertionError if a session or a content outlived it.
@@ -83,15 +82,20 @@ class RelayHarness:
         *,
         zone: Zone | None = None,
         hops: Mapping[str, Hop] | None = None,
+        policies: Mapping[str, type[Policy[Any]]] | None = None,
+        scanners: Mapping[Address, Scanner] | None = None,
         start: float | datetime = START,
         trust: ClientContexts | None = None,
     ) -> None:
-        self.config: Final = _config(config)
+        self._at_hand = dict(policies or {})
+        with at_hand(self._at_hand):
+            self.config: Final = _config(config)
         self.zone: Final = dict(zone or {})
         #: By ``host:port`` as in a ``next_hop``, or the path of a socket.
         self.hops: Final = hops_of(self.config.relay(), hops or {})
         self.events: Final[list[Event]] = []
         self.disk: Final = MemoryDisk()
+        self._scanners = dict(scanners or {})
         self._start = start
         self._trust = trust or _nobody()
         self._ports = itertools.count(_PORTS)
@@ -214,6 +218,13 @@ class RelayHarness:
             run_blocking=inline,
             contexts=self._trust,
         )
+        lend = Lending(
+            config.hostname, resolver, tables, self.now, observer, services, self._scanners
+        )
+        with at_hand(self._at_hand):
+            policies = await stack.enter_async_context(
+                open_policies(config.policies, lend, observer)
+            )
         check = RecipientCheck(router, tables, relay.probe, observer, self.now, inline)
         self._edge = Edge(
             config.edge(),
@@ -223,6 +234,8 @@ class RelayHarness:
             self.now,
             ClientLimits(config.edge()),
             self._reaper,
+            policies,
+            partial(_lane_to, router),
         )
         self._listeners = _listeners(config)
         (await self._nursery()).start_soon(relay.run)
@@ -258,13 +271,17 @@ class _Recipients:
         return Refused(answer.reply)
 
 
+def _lane_to(router: Router, next_hops: tuple[str, ...]) -> str | None:
+    lane = router.lane_to(next_hops)
+    return lane.name if lane else None
+
+
 def _config(text: str) -> Config:
     octets, origin = text.encode(), "edgerelay.toml"
-    try:
+    with suppress(ConfigError, tomllib.TOMLDecodeError):
         named = "hostname" in tomllib.loads(text)
         return parse(octets if named else f'hostname = "{HOSTNAME}"\n'.encode() + octets, origin)
-    except (ConfigError, tomllib.TOMLDecodeError):
-        return parse(octets, origin)  # raises again, with the lines of what was written
+    return parse(octets, origin)  # raises again, with the lines of what was written
 
 
 def _listeners(config: Config) -> list[ListenerSettings]:

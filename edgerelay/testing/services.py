@@ -11,7 +11,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from edgerelay.dns.answer import Resolver
-from edgerelay.policy import Table
+from edgerelay.policy import Change, Table
 from edgerelay.runtime import inline
 from edgerelay.tables.api import Tables
 
@@ -51,6 +51,16 @@ class WatchedTable:
         await trio.lowlevel.checkpoint()
         return await self._table.setdefault(key, value, expires_in=expires_in)
 
+    async def update(self, key: str, change: Change) -> bytes | None:
+        def noted(value: bytes | None) -> tuple[bytes, float] | None:
+            changed = change(value)
+            if changed is not None:
+                self._on_write()
+            return changed
+
+        await trio.lowlevel.checkpoint()
+        return await self._table.update(key, noted)
+
     async def delete(self, key: str) -> None:
         self._on_write()
         await trio.lowlevel.checkpoint()
@@ -89,13 +99,7 @@ class MemoryServices:
         return WatchedTable(self._tables.table(name), self._count)
 
     async def connect(self, address: Address, *, timeout: float) -> trio.abc.Stream:
-        await trio.lowlevel.checkpoint()
-        scanner = self._scanners.get(address)
-        if scanner is None:
-            raise ConnectionRefusedError(f"nobody listens at {address}")
-        ours, theirs = memory_stream_pair()
-        self._nursery.start_soon(_speak, scanner, theirs)
-        return ours
+        return await connect_to(self._scanners, address, self._nursery)
 
     async def run_blocking(self, function: Callable[[], T], /) -> T:
         """At once: a mock clock would jump while a thread works."""
@@ -103,6 +107,19 @@ class MemoryServices:
 
     def _count(self) -> None:
         self.written += 1
+
+
+async def connect_to(
+    scanners: Mapping[Address, Scanner], address: Address, nursery: trio.Nursery
+) -> trio.abc.Stream:
+    """Return our end of a stream to a scanner at work. Raises OSError if there is none."""
+    await trio.lowlevel.checkpoint()
+    scanner = scanners.get(address)
+    if scanner is None:
+        raise ConnectionRefusedError(f"nobody listens at {address}")
+    ours, theirs = memory_stream_pair()
+    nursery.start_soon(_speak, scanner, theirs)
+    return ours
 
 
 async def _speak(scanner: Scanner, stream: trio.abc.Stream) -> None:

@@ -39,7 +39,8 @@ from edgerelay.policy import (
     Verdict,
 )
 from edgerelay.testing.literal_dns import Fault, Zone
-from edgerelay.testing.policy_harness import PolicyFailed, PolicyHarness
+from edgerelay.testing.noting import PolicyFailed
+from edgerelay.testing.policy_harness import PolicyHarness
 from edgerelay.testing.virtual_time import wait
 
 NO = Reject(Reply(550, "5.7.1", "No"))

@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from edgerelay.config import ConfigError
-from edgerelay.dns.answer import Mx
-from edgerelay.observe.events import Delivery, LaneDown, MessageAccepted, Reported
+from edgerelay.observe.events import (
+    Delivery,
+    LaneDown,
+    MessageAccepted,
+    PolicyNote,
+    PolicyObserved,
+    Reported,
+)
+from edgerelay.policy import (
+    CONTINUE,
+    Defer,
+    ForwardPath,
+    Hold,
+    MailTransaction,
+    Message,
+    MessageVerdict,
+    Mx,
+    Policy,
+    Prepend,
+    Reject,
+    Reply,
+    RouteTo,
+    Tag,
+    Verdict,
+)
 from edgerelay.testing.hops import Hop
 from edgerelay.testing.literal_dns import Zone
 from edgerelay.testing.relay_harness import RelayHarness
+from edgerelay.testing.services import Address, Scanner
 
 CONFIG = """
 [[route]]
@@ -128,3 +153,80 @@ async def test_five_days_of_waiting_are_nothing(autojump_clock: MockClock) -> No
         began = time.perf_counter()
         await relay.wait(days=5)
         assert time.perf_counter() - began < 0.5
+
+
+class Patient(Policy[Any]):
+    """Defers a client's first attempt at each recipient; holds, scans and routes by name."""
+
+    has_effects = True
+
+    async def on_rcpt(self, transaction: MailTransaction, forward_path: ForwardPath) -> Verdict:
+        key = f"{transaction.session.client} {forward_path}"
+        first = float(
+            await self.services.table().setdefault(
+                key, b"%f" % self.services.now(), expires_in=86400
+            )
+        )
+        if self.services.now() - first < 300:
+            return Defer(Reply(451, "4.7.1", "Come back in five minutes"))
+        return CONTINUE
+
+    async def on_message(self, transaction: MailTransaction, message: Message) -> MessageVerdict:
+        match message.named("subject")[0].unfolded:
+            case "hold":
+                return Hold("by its subject")
+            case "route":
+                return Tag((RouteTo(("smtp://10.0.0.6:25",)), Prepend("X-Routed", "yes")))
+            case "scan":
+                async with await self.services.connect(("127.0.0.1", 3310), timeout=5) as stream:
+                    await stream.send_all(message.body or b"")
+                    return Reject(Reply(550, "5.7.1", (await stream.receive_some()).decode()))
+        self.services.log("seen", size=message.size)
+        return CONTINUE
+
+
+PATIENT = """
+[[policy]]
+use = "patient"
+"""
+
+
+async def scan(stream: trio.abc.Stream) -> None:
+    await stream.send_all((await stream.receive_some()).strip()[::-1])
+
+
+def message(subject: str) -> bytes:
+    return f"Subject: {subject}\r\n\r\nabc".encode()
+
+
+async def test_the_policies_of_the_configuration_decide(autojump_clock: MockClock) -> None:
+    hops = {"10.0.0.6": Hop()}
+    scanners: dict[Address, Scanner] = {("127.0.0.1", 3310): scan}
+    async with RelayHarness(
+        CONFIG + PATIENT, policies={"patient": Patient}, hops=hops, scanners=scanners
+    ) as relay:
+        assert (await relay.send()).reply.startswith("451 4.7.1 Come back in five minutes")
+        await relay.wait(minutes=5)
+        assert (await relay.send()).is_accepted
+        assert relay.told(PolicyNote)[0].text == "seen"
+        assert (await relay.send(client="192.0.2.2")).is_deferred
+        assert (await relay.send(message=message("scan"))).dot.startswith("550 5.7.1 cba")
+        assert (await relay.send(message=message("route"))).is_accepted
+        assert (await relay.send(message=message("hold"))).is_accepted
+        assert len(relay.delivered["10.0.0.5:25"]) == 1
+        (routed,) = relay.delivered["10.0.0.6:25"]
+        assert b"X-Routed: yes\r\n" in routed.content
+        (held,) = await relay.queue()
+        assert held.reason == "patient: by its subject"
+
+
+async def test_an_observed_policy_changes_nothing(autojump_clock: MockClock) -> None:
+    observed = CONFIG + PATIENT + 'mode = "observe"\n'
+    async with RelayHarness(observed, policies={"patient": Patient}) as relay:
+        assert (await relay.send()).is_accepted
+        assert relay.told(PolicyObserved)[0].policy == "patient"
+
+
+async def test_a_policy_that_is_not_there_is_a_problem_of_the_configuration() -> None:
+    with pytest.raises(ConfigError, match="no policy of that name"):
+        RelayHarness(CONFIG + PATIENT)

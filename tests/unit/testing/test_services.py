@@ -60,6 +60,10 @@ async def test_what_it_does_can_be_read_off() -> None:
         await table.setdefault("key", b"other", expires_in=60)
         await lent.table("other").delete("key")
         assert lent.written == 3
+        await table.update("key", lambda value: None)
+        assert lent.written == 3
+        await table.update("key", lambda value: (b"new", 60))
+        assert lent.written == 4
 
 
 class _Watched:
