@@ -2,9 +2,10 @@
 
     spool                          the truth outlives the rest
     └ services                     reaper, DNS, tables, the supervisor's channel
-      └ relay-out                  cancelled once nobody is left who could hand it mail
-        └ sessions                 get a deadline once accepting ends
-          └ accepting              ends at a drain, or when the supervisor is gone
+      └ policies                   opened in the order of the configuration, closed in reverse
+        └ relay-out                cancelled once nobody is left who could hand it mail
+          └ sessions               get a deadline once accepting ends
+            └ accepting            ends at a drain, or when the supervisor is gone
 
 Leaving the blocks in order is the shutdown. The worker learns everything it needs from the
 first message on its channel; it reads no configuration and binds nothing.
@@ -19,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,9 +50,10 @@ from edgerelay.control.messages import (
 )
 from edgerelay.control.queue import answer_queue
 from edgerelay.control.status import worker_status
+from edgerelay.dns.answer import Resolver
 from edgerelay.dns.caching import CachingResolver
 from edgerelay.dns.upstream import DnspythonUpstream
-from edgerelay.edge.boundary import Deliverable, Recipients, Refused
+from edgerelay.edge.boundary import Deliverable, Recipients, Refused, RouteTo
 from edgerelay.edge.limits import ClientLimits
 from edgerelay.edge.server import Edge
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
@@ -61,9 +63,12 @@ from edgerelay.net.reaper import Reaper
 from edgerelay.net.socket_transport import dial
 from edgerelay.net.tls import server_context
 from edgerelay.observe.counters import Counters
-from edgerelay.observe.events import Event, LaneUp, Trouble
+from edgerelay.observe.events import Event, LaneUp, Observer, Trouble
 from edgerelay.observe.log import LogWriter
 from edgerelay.observe.tee import tee
+from edgerelay.pipeline.policies import NotOpened, Policies, open_policies
+from edgerelay.pipeline.services import RelayServices
+from edgerelay.pipeline.settings import Mode, PolicySettings
 from edgerelay.relay.finding import SMTP_PORT, Finder
 from edgerelay.relay.hosts_file import HostsFile
 from edgerelay.relay.recipients import Accepted, RecipientCheck
@@ -72,7 +77,7 @@ from edgerelay.relay.routing import Router
 from edgerelay.runtime import Clock, in_thread
 from edgerelay.spool import SpoolTooNew, open_spool
 from edgerelay.spool.api import Spool, SpoolError
-from edgerelay.tables import SqliteTables
+from edgerelay.tables import MemoryTables, SqliteTables, Tables
 
 #: Seconds between two reports of who is connected here.
 REPORT_INTERVAL: Final = 0.1
@@ -90,6 +95,7 @@ class Worker:
     spool: Spool
     relay: Relay
     edge: Edge
+    policies: Policies
     limits: ClientLimits
     counters: Counters
     log: LogWriter
@@ -104,6 +110,7 @@ class Worker:
                     pid=os.getpid(),
                     state="draining" if self.edge.is_stopping else "running",
                     counters=self.counters,
+                    policies=self.policies.counts.by_policy(),
                     gauges=self.edge.gauges(),
                     spool=self.spool,
                     lanes=self.relay.lanes_now(),
@@ -138,8 +145,8 @@ class DrainOrder:
     within: float  #: seconds that sessions get
 
 
-async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: Clock) -> None:
-    """Run one worker until it is drained or its supervisor is gone.
+async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: Clock) -> int:
+    """Run one worker until it is drained or its supervisor is gone. Returns its exit status.
 
     Raises `SpoolError` before anything has started.
     """
@@ -160,24 +167,45 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
         stack.callback(services.cancel_scope.cancel)
         reaper = Reaper()
         services.start_soon(reaper.run)
-        tables = await stack.enter_async_context(
-            SqliteTables(assignment.state_dir / "tables.db", in_thread, clock)
-        )
+        tables = await _tables(assignment, clock, stack)
         upstream = DnspythonUpstream(assignment.dns_servers, timeout=assignment.dns_timeout)
+        resolver = CachingResolver(
+            upstream, services, timeout=assignment.dns_timeout, observer=observer
+        )
+        hosts = HostsFile(in_thread)
+        lend = _lender(assignment, resolver, tables, clock, observer, hosts)
+        try:
+            policies = await stack.enter_async_context(
+                open_policies(assignment.policies, lend, observer)
+            )
+        except NotOpened as error:
+            where = f"policy {error.policy}"
+            observer(Trouble(where=where, what="cannot be opened", detail=error.reason))
+            return REFUSED_TO_START
         finder = Finder(
-            CachingResolver(upstream, services, timeout=assignment.dns_timeout, observer=observer),
+            resolver,
             assignment.relay.hostname,
             own_addresses=_own_addresses(assignment.listener_fds),
             shuffle=random.shuffle,
-            hosts=HostsFile(in_thread),
+            hosts=hosts,
         )
         router = Router(assignment.relay)
         dialer = partial(dial, reaper=reaper)
         limits = ClientLimits(assignment.edge)
         relay = Relay(assignment.relay, spool, router, finder, dialer, observer, clock)
         check = RecipientCheck(router, tables, relay.probe, observer, clock, in_thread)
-        edge = Edge(assignment.edge, spool, _asking(check), observer, clock, limits, reaper)
-        worker = Worker(assignment, spool, relay, edge, limits, counters, log, clock)
+        edge = Edge(
+            assignment.edge,
+            spool,
+            _asking(check),
+            observer,
+            clock,
+            limits,
+            reaper,
+            policies,
+            _routing(router),
+        )
+        worker = Worker(assignment, spool, relay, edge, policies, limits, counters, log, clock)
 
         services.start_soon(_listen, channel, worker, order, services)
         services.start_soon(_report, channel, limits, answered)
@@ -185,6 +213,40 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
             delivering.start_soon(relay.run)
             await _receive(worker, channel, order)
             delivering.cancel_scope.cancel()
+    return 0
+
+
+async def _tables(assignment: Assignment, clock: Clock, stack: AsyncExitStack) -> Tables:
+    if assignment.tables_backend == "memory":
+        return MemoryTables(clock)
+    return await stack.enter_async_context(
+        SqliteTables(assignment.state_dir / "tables.db", in_thread, clock)
+    )
+
+
+def _lender(
+    assignment: Assignment,
+    resolver: Resolver,
+    tables: Tables,
+    clock: Clock,
+    observer: Observer,
+    hosts: HostsFile,
+) -> Callable[[PolicySettings], RelayServices]:
+    """What each policy is lent: the worker's own parts, under the policy's name."""
+
+    def lend(settings: PolicySettings) -> RelayServices:
+        return RelayServices(
+            settings.name,
+            observed=settings.mode is Mode.OBSERVE,
+            hostname=assignment.edge.hostname,
+            resolver=resolver,
+            tables=tables,
+            clock=clock,
+            observer=observer,
+            hosts=hosts,
+        )
+
+    return lend
 
 
 def _asking(check: RecipientCheck) -> Recipients:
@@ -199,6 +261,14 @@ def _asking(check: RecipientCheck) -> Recipients:
         return Refused(answer.reply)
 
     return ask
+
+
+def _routing(router: Router) -> RouteTo:
+    def route_to(next_hops: tuple[str, ...]) -> str | None:
+        lane = router.lane_to(next_hops)
+        return lane.name if lane else None
+
+    return route_to
 
 
 async def _receive(worker: Worker, channel: Channel, order: DrainOrder) -> None:
@@ -300,7 +370,7 @@ async def _main(fd: int) -> int:
     assignment = Assignment.from_octets(first.settings)
     with LogWriter(sys.stderr, clock=clock, worker=assignment.worker) as log:
         try:
-            await work(assignment, channel, log, clock)
+            return await work(assignment, channel, log, clock)
         except SpoolTooNew as error:
             log(Trouble(where="spool", what=str(error)))
             return REFUSED_TO_START
@@ -309,7 +379,6 @@ async def _main(fd: int) -> int:
             # pass, so the supervisor may try again.
             log(Trouble(where="spool", what="cannot be opened", detail=str(error)))
             return TRY_AGAIN
-    return 0
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from edgerelay.cli.output import NotSo, print_json, print_table
 @click.option("--spool", is_flag=True, help="Check the databases of a stopped relay too (slow).")
 @json_option
 def check(spool: bool, as_json: bool) -> None:
-    """Check configuration, TLS files, state directory, DNS and next hops.
+    """Check configuration, policies, TLS files, state directory, DNS and next hops.
 
     Exit code 2: the configuration is wrong. Exit code 1: it is right, but something it
     names does not work. Warnings change nothing.
@@ -27,11 +27,12 @@ def check(spool: bool, as_json: bool) -> None:
 
     import trio
 
-    from edgerelay.cli.findings import advice, spool_findings, state_findings
+    from edgerelay.cli.findings import advice, policy_findings, spool_findings, state_findings
     from edgerelay.cli.identity import acting_as
     from edgerelay.cli.reaching import network_findings
 
     found += advice(config)
+    found += policy_findings(config)
     found += state_findings(config.state_dir)
     if spool:
         found += spool_findings(config.state_dir)

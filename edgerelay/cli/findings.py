@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edgerelay.cli.output import NotSo
+from edgerelay.cli.policy_graph import graph, idle, unusual
 from edgerelay.cli.questions import stopped
 from edgerelay.config.values import Config
 from edgerelay.edge.settings import ListenerTls
@@ -64,6 +65,18 @@ def advice(config: Config) -> Iterator[Finding]:
     if os.geteuid() == 0 and not config.user_is_explicit and not _is_user(config.user):
         text = f"this machine has no user {config.user}: the relay will stay root"
         yield Finding(Grade.WARNING, "user", text)
+
+
+def policy_findings(config: Config) -> Iterator[Finding]:
+    """Who is asked at which stage, in which order and for how long; then what is unusual."""
+    for stage in graph(config):
+        members = " > ".join(member.text for member in stage.policies)
+        text = f"{members}; at most {stage.worst_case:g} s"
+        yield Finding(Grade.GOOD, f"policies at {stage.stage}", text)
+    if off := idle(config):
+        yield Finding(Grade.GOOD, "policies off", ", ".join(off))
+    for what, text in unusual(config):
+        yield Finding(Grade.WARNING, what, text)
 
 
 def _is_user(name: str) -> bool:

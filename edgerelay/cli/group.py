@@ -19,6 +19,8 @@ _COMMANDS: Final = {
     "check": ("edgerelay.cli.check", "Look whether the configuration would work here."),
     "status": ("edgerelay.cli.status", "Show what the running relay does."),
     "queue": ("edgerelay.cli.queue", "List and change what waits for delivery."),
+    "policy": ("edgerelay.cli.policy", "Show the policies: installed, configured, at work."),
+    "try": ("edgerelay.cli.try_", "Show what would become of a message."),
 }
 
 
@@ -31,7 +33,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(import_module(_COMMANDS[cmd_name][0]), cmd_name)
+        place = _COMMANDS[cmd_name][0]  # whose last word is the function's name, too
+        command = getattr(import_module(place), place.rpartition(".")[2])
         assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
         return command
 

@@ -49,6 +49,12 @@ next_hop = ["{next_hop}"]
 # To the next hop: "off", "opportunistic", "required" or "verify".
 # tls = "opportunistic"
 
+# Policies judge what comes in, in the order of their tables (edgerelay policy list). In mode
+# "observe" one is asked and counted, and decides nothing.
+# [[policy]]
+# use = "spf"
+# mode = "observe"
+
 # [limits]
 # message_size = "50MiB"
 # connections_per_client = 50

@@ -9,6 +9,7 @@ from edgerelay.config.machine import machine_hostname, usable_cores
 from edgerelay.config.model import File, Listener, Route
 from edgerelay.config.values import Config
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
+from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import HopKind, HopTls, RelaySettings, RouteSettings
 
 DEFAULT_USER: Final = "edgerelay"
@@ -16,7 +17,12 @@ DEFAULT_USER: Final = "edgerelay"
 _CANNOT_TELL: Final = (HopKind.MAILDIR, HopKind.MX)
 
 
-def build(file: File, base: Path, tls_files: tuple[bytes, bytes] | None) -> Config:
+def build(
+    file: File,
+    base: Path,
+    tls_files: tuple[bytes, bytes] | None,
+    policies: tuple[PolicySettings, ...] = (),
+) -> Config:
     """Return the values. Relative paths begin at ``base``."""
     hostname = file.hostname or machine_hostname()
     workers = file.workers or usable_cores()
@@ -37,6 +43,8 @@ def build(file: File, base: Path, tls_files: tuple[bytes, bytes] | None) -> Conf
         tls_files=tls_files,
         edge_settings=_edge(file, hostname, listeners),
         relay_settings=_relay(file, hostname, workers, base),
+        tables_backend=file.tables.backend,
+        policies=policies,
     )
 
 
@@ -64,6 +72,8 @@ def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) ->
     return EdgeSettings(
         hostname=hostname,
         postmaster=_postmaster(file),
+        authserv_id=file.authserv_id or hostname,
+        remove_results_of=file.remove_results_of,
         relay_from=file.access.relay_from,
         message_size=limits.message_size,
         recipients_per_message=limits.recipients_per_message,
@@ -74,6 +84,8 @@ def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) ->
         command_timeout=limits.command_timeout,
         data_timeout=limits.data_timeout,
         session_timeout=limits.session_timeout,
+        decision_timeout=limits.decision_timeout,
+        delay_reject=limits.delay_reject,
         content_memory=limits.content_memory,
         long_lines=limits.long_lines,
         listeners=listeners,

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from edgerelay import units
 from edgerelay.config import names
+from edgerelay.policy.options import Fraction
 from edgerelay.relay.settings import NextHop
 from edgerelay.units import Network
 
@@ -110,6 +111,8 @@ class Limits(Table):
     command_timeout: Duration = 300.0
     data_timeout: Duration = 300.0
     session_timeout: Duration = 1800.0
+    decision_timeout: Duration = 100.0
+    delay_reject: bool = True
     content_memory: Size = 512 * MiB
     min_free_space: SizeOrZero = 1024 * MiB
 
@@ -143,10 +146,28 @@ class Delivery(Table):
     source: Many[Annotated[str, _by(units.local_address)]] = ()
 
 
+class Tables(Table):
+    backend: Literal["sqlite", "memory"] = "sqlite"
+
+
+class Policy(Table):
+    """The keys that every policy has. All others are its own, and it alone knows them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    use: Annotated[str, _by(_text)]
+    mode: Literal["enforce", "observe", "off"] = "enforce"
+    timeout: Duration = 20.0
+    on_error: Literal["defer", "continue"] = "defer"
+    enforce_share: Fraction = 1.0
+
+
 class File(Table):
     """The whole file."""
 
     hostname: Domain | None = None
+    authserv_id: Annotated[str, _by(names.authserv_id)] = ""
+    remove_results_of: Many[Annotated[str, _by(names.authserv_id)]] = ()
     postmaster: Annotated[str, _by(names.mailbox)] | None = None
     state_dir: Annotated[str, _by(_text)] = "/var/lib/edgerelay"
     workers: Annotated[int, _by(_workers)] = 0
@@ -160,3 +181,5 @@ class File(Table):
     route: Many[Route] = ()
     queue: Queue = Queue()
     delivery: Delivery = Delivery()
+    tables: Tables = Tables()
+    policy: Many[Policy] = ()

@@ -65,6 +65,7 @@ def parse(text: bytes, origin: str) -> Config:
 
     from edgerelay.config.building import build
     from edgerelay.config.model import File
+    from edgerelay.config.policies import policy_problems, policy_settings
     from edgerelay.config.problems import problems_of
     from edgerelay.config.rules import broken_rules
     from edgerelay.config.tls_files import tls_files_of
@@ -78,10 +79,12 @@ def parse(text: bytes, origin: str) -> Config:
         problems += problems_of(error)
     base = Path(origin).absolute().parent
     problems += broken_rules(raw, base)
+    policies = policy_settings(raw)
+    problems += policy_problems(policies)
     tls_files = tls_files_of(raw, base, problems)
     if file is None or problems:
         raise ConfigError(_told(problems, origin, source))
-    return build(file, base, tls_files)
+    return build(file, base, tls_files, policies)
 
 
 def _octets(path: Path) -> bytes:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings
+from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
 
 
@@ -35,6 +37,8 @@ class Config:
     tls_files: tuple[bytes, bytes] | None
     edge_settings: EdgeSettings
     relay_settings: RelaySettings
+    tables_backend: Literal["sqlite", "memory"] = "sqlite"
+    policies: tuple[PolicySettings, ...] = ()  #: those that are off, too
 
     def edge(self) -> EdgeSettings:
         """What the inbound side of one worker is told; its listeners have no TLS context yet."""

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings
+from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
 
-#: Exit status of a worker that cannot serve its shard whatever is tried: one newer than it.
+#: Exit status of a worker that cannot serve whatever is tried: its shard is newer than it, or
+#: a policy cannot be opened.
 REFUSED_TO_START: Final = 2
 
 
@@ -34,6 +36,8 @@ class Assignment:
     dns_timeout: float
     min_free_space: int
     drain: float
+    tables_backend: str = "sqlite"  #: "sqlite" | "memory", then each worker has its own
+    policies: tuple[PolicySettings, ...] = ()  #: as the file has them; the worker loads them
 
     def to_octets(self) -> bytes:
         return pickle.dumps(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 
@@ -81,6 +82,7 @@ def complete_status(
                 gauges=status.gauges,
                 queue=status.queue,
                 lanes=status.lanes,
+                policies=status.policies,
                 dropped_events=status.dropped_events,
             )
         )
@@ -92,6 +94,15 @@ def complete_status(
         workers=tuple(workers),
         shards_without_owner=tuple(shards_without_owner),
     )
+
+
+def policy_counts(answer: StatusAnswer) -> dict[str, Counter[str]]:
+    """What the workers counted of each policy, added up."""
+    total: dict[str, Counter[str]] = {}
+    for worker in answer.workers:
+        for name, counts in worker.policies.items():
+            total.setdefault(name, Counter()).update(counts)
+    return total
 
 
 def _listing(answers: Sequence[QueueListing], limit: int) -> QueueListing:

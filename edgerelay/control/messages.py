@@ -137,6 +137,7 @@ class WorkerStatus(Tagged, frozen=True):
     gauges: dict[str, int] = {}  # now: "sessions", "content in flight", ...
     queue: QueueStatus = QueueStatus()
     lanes: tuple[LaneStatus, ...] = ()
+    policies: dict[str, dict[str, int]] = {}  # by name: see `edgerelay.pipeline.counts`
     dropped_events: int = 0
 
 

@@ -35,6 +35,7 @@ async def worker_status(
     pid: int,
     state: str,
     counters: Counters,
+    policies: Mapping[str, Mapping[str, int]] = {},
     gauges: Mapping[str, int],
     spool: Spool,
     lanes: Sequence[LaneNow],
@@ -58,6 +59,7 @@ async def worker_status(
             accepting=queue.accepting,
         ),
         lanes=tuple(_lane(lane) for lane in told[:MAX_LANES]),
+        policies={name: dict(counts) for name, counts in policies.items()},
         dropped_events=dropped_events,
     )
 

@@ -24,7 +24,7 @@ from edgerelay.pipeline.conversation import Conversation
 from edgerelay.pipeline.edits import Edited, apply
 from edgerelay.pipeline.message import ReadMessage
 from edgerelay.pipeline.plan import Plan
-from edgerelay.pipeline.records import Failed, Observed
+from edgerelay.pipeline.records import Failed, Observed, Trace
 from edgerelay.policy import Decisive, Defer, Reject, Session
 
 #: Seconds that policies in observe mode have after the reply.
@@ -56,6 +56,7 @@ class Policing:
         session: Session,
         nursery: trio.Nursery,
         stuck: Callable[[], None],
+        trace: Trace | None = None,
     ) -> None:
         self._shared = shared
         self._token = session.token
@@ -69,6 +70,7 @@ class Policing:
             grace=GRACE,
             watchdog=shared.policies.watchdog,
             stuck=stuck,
+            trace=trace,
         )
 
     async def connect(self) -> Refusal | None:

@@ -45,7 +45,7 @@ class HeaderScanner:
             self._count(data)
             self._carry = next((end for end in (b"\r\n", b"\r") if data.endswith(end)), b"")
         else:
-            self._count(data[:start])
+            self._count(data[: start + 2])  # with the CRLF that ends what is complete
             self._carry = data[start:]
 
     def _count(self, fields: bytes) -> None:

@@ -20,11 +20,12 @@ from edgerelay.observe.events import (
     Event,
     Held,
     LaneDown,
+    PolicyFailed,
     Trouble,
     WorkerEnded,
 )
 
-_WARNINGS: Final = frozenset({Trouble, LaneDown, Held, Dropped})
+_WARNINGS: Final = frozenset({Trouble, LaneDown, Held, Dropped, PolicyFailed})
 _encoder: Final = msgspec.json.Encoder()
 # JSON escapes C0 itself; these pass it by: DEL, C1, and what `escape` calls harmful.
 _PASSED_BY_JSON: Final = re.compile(

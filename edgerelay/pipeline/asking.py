@@ -242,15 +242,22 @@ class Asking:
                 self.publish(kind, "found none")
             if trace is not None:
                 took = trio.current_time() - started
-                trace(self._answered(entry, answer, took) if has_ended else Cut(entry, took))
+                about = tuple(path for path in self._subjects if path is not None)
+                trace(
+                    self._answered(entry, answer, took, about)
+                    if has_ended
+                    else Cut(entry, took, about)
+                )
         if failure is not None:
             self._record(Failed(entry, _text(failure)))
         return answer
 
-    def _answered(self, entry: Entry, answer: MessageVerdict, took: float) -> Answered:
+    def _answered(
+        self, entry: Entry, answer: MessageVerdict, took: float, about: tuple[ForwardPath, ...]
+    ) -> Answered:
         found = (self.found.get(kind) for kind in entry.provides)
         evidence = tuple(each for each in found if isinstance(each, Evidence))
-        return Answered(entry, answer, took, evidence)
+        return Answered(entry, answer, took, evidence, about)
 
     def _check(self, answer: MessageVerdict) -> None:
         if not isinstance(answer, VERDICTS) or (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,18 +16,29 @@ import trio
 from edgerelay.observe.escape import escape
 from edgerelay.observe.events import Observer, PolicyFailed
 from edgerelay.pipeline.counts import PolicyCounts
-from edgerelay.pipeline.loading import policy_class, read_options
-from edgerelay.pipeline.plan import Configured, Plan
+from edgerelay.pipeline.loading import LoadError, policy_class, read_options
+from edgerelay.pipeline.plan import Configured, Plan, PlanError
 from edgerelay.pipeline.settings import Mode, PolicySettings
 from edgerelay.pipeline.watchdog import Watchdog
 from edgerelay.policy import Policy, Services
 
 #: Seconds before a background task that died is started again: the first time, and at most.
 _BACK_OFF: Final = (1.0, 60.0)
+#: Seconds in which all policies together must have opened: less than the silence after which
+#: a supervisor ends its worker, so that the worker can say whose fault it is.
+OPEN_WITHIN: Final = 20.0
 #: Bits of a client's address that `enforce_share` goes by: a host that moves stays the same.
 _PREFIX: Final = {4: 24, 6: 48}
 
 Address = IPv4Address | IPv6Address
+
+
+class NotOpened(Exception):
+    """A policy could not be opened, so there is no pipeline. The text is for the operator."""
+
+    def __init__(self, policy: str, reason: str) -> None:
+        super().__init__(f"{policy}: {reason}")
+        self.policy, self.reason = policy, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +98,26 @@ async def open_policies(
     services_for: Callable[[PolicySettings], Services],
     observer: Observer,
 ) -> AsyncIterator[Policies]:
-    """Load the policies that are not off, open them, and run what they do in the background.
+    """Load the policies, open those that are not off, and run what they do in the background.
 
-    Raises `LoadError`, pydantic's ValidationError, `PlanError`, and whatever a policy raises
-    when it is opened.
+    Raises `NotOpened` before it yields.
     """
+    opening = ""
     async with AsyncExitStack() as stack:
+        # Around all that is opened, not around each: a nursery that a policy opens stays open.
+        limit = trio.current_time() + OPEN_WITHIN
+        patience = stack.enter_context(trio.CancelScope(deadline=limit))
         opened = []
         for each in settings:
-            kind = policy_class(each.use)
-            policy = kind(read_options(kind, each.options), services_for(each))
-            if each.mode is not Mode.OFF:
-                await stack.enter_async_context(policy)
-            opened.append(Opened(each, policy))
+            opening = each.name
+            opened.append(await _open(each, services_for, stack))
+            await trio.lowlevel.checkpoint_if_cancelled()  # it may have swallowed our impatience
+        patience.deadline = math.inf
         watchdog = Watchdog()
-        policies = Policies(opened, watchdog)
+        try:
+            policies = Policies(opened, watchdog)
+        except PlanError as error:
+            raise NotOpened(error.policy, str(error)) from error
         if policies.is_empty:
             yield policies
             return
@@ -112,6 +129,26 @@ async def open_policies(
                     background.start_soon(_keep_running, one, observer)
             yield policies
             background.cancel_scope.cancel()
+    if patience.cancelled_caught:
+        raise NotOpened(opening, f"did not open within {OPEN_WITHIN:g} s")
+
+
+async def _open(
+    settings: PolicySettings,
+    services_for: Callable[[PolicySettings], Services],
+    stack: AsyncExitStack,
+) -> Opened:
+    try:
+        kind = policy_class(settings.use)
+        policy = kind(read_options(kind, settings.options), services_for(settings))
+        if settings.mode is not Mode.OFF:
+            await stack.enter_async_context(policy)
+    except LoadError as error:
+        raise NotOpened(settings.name, escape(str(error), 500)) from error
+    except Exception as error:  # what somebody else wrote, whatever it raises
+        reason = escape(f"{type(error).__name__}: {error}", 500)
+        raise NotOpened(settings.name, reason) from error
+    return Opened(settings, policy)
 
 
 async def _keep_running(opened: Opened, observer: Observer) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from edgerelay.pipeline.plan import Entry
-from edgerelay.policy import Evidence, MessageVerdict
+from edgerelay.policy import Evidence, ForwardPath, MessageVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Answered:
     verdict: MessageVerdict
     seconds: float
     evidence: tuple[Evidence, ...]
+    about: tuple[ForwardPath, ...] = ()  #: whom it was asked about; (): whoever comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Cut:
 
     entry: Entry
     seconds: float
+    about: tuple[ForwardPath, ...] = ()
 
 
 Record: TypeAlias = Callable[[Failed | Observed], None]

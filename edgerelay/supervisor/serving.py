@@ -99,6 +99,8 @@ class Supervisor:
             dns_timeout=config.dns_timeout,
             min_free_space=config.min_free_space,
             drain=config.drain,
+            tables_backend=config.tables_backend,
+            policies=config.policies,
         )
 
     async def run(self) -> int:
@@ -123,7 +125,8 @@ class Supervisor:
     async def _keep(self, worker: Worker) -> None:
         await worker.keep()
         if worker.refused_to_start:
-            # It said why; one shard that must not be touched stops the whole start.
+            # It said why; what keeps one from starting would keep the others, or must not be
+            # touched.
             for other in self._workers:
                 await other.drain(0)
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 
 from edgerelay.app import TRY_AGAIN
-from edgerelay.control.assignment import Assignment
+from edgerelay.control.assignment import REFUSED_TO_START, Assignment
 from edgerelay.control.frames import encode
 from edgerelay.control.messages import Configure
 from edgerelay.edge.settings import EdgeSettings
+from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
 from edgerelay.runtime import in_thread
 from edgerelay.spool import open_spool
+from tests.policy_distribution import install
 
 
-def assignment(state: Path) -> Assignment:
+def assignment(state: Path, *policies: PolicySettings) -> Assignment:
     return Assignment(
         worker=0,
         state_dir=state,
@@ -33,16 +37,24 @@ def assignment(state: Path) -> Assignment:
         dns_timeout=1.0,
         min_free_space=0,
         drain=1.0,
+        policies=policies,
     )
 
 
-def start(state: Path) -> tuple[int, str]:
+def start(
+    state: Path, *policies: PolicySettings, env: dict[str, str] | None = None
+) -> tuple[int, str]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.sendall(encode(Configure(settings=assignment(state).to_octets())))
+        ours.sendall(encode(Configure(settings=assignment(state, *policies).to_octets())))
         command = [sys.executable, "-m", "edgerelay.app", str(theirs.fileno())]
         done = subprocess.run(
-            command, pass_fds=(theirs.fileno(),), capture_output=True, timeout=20, check=False
+            command,
+            pass_fds=(theirs.fileno(),),
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            timeout=20,
+            check=False,
         )
     return done.returncode, done.stderr.decode()
 
@@ -65,4 +77,20 @@ def test_a_disk_that_takes_no_spool_is_told_without_a_traceback(tmp_path: Path) 
     status, said = start(tmp_path)
     assert status == TRY_AGAIN
     assert '"where":"spool"' in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("use", "reason"),
+    [("closed", "RuntimeError: the door is locked"), ("nobody", "no policy of that name")],
+)
+def test_a_policy_that_cannot_be_opened_is_named_and_another_try_is_vain(
+    tmp_path: Path, use: str, reason: str
+) -> None:
+    install(tmp_path / "site")
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    status, said = start(tmp_path, PolicySettings(use, f"{use}-2"), env={"PYTHONPATH": path})
+    assert status == REFUSED_TO_START
+    assert f'"where":"policy {use}-2"' in said
+    assert reason in said
     assert "Traceback" not in said

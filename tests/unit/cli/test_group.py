@@ -34,7 +34,7 @@ def test_the_version_is_told(run: Run) -> None:
 def test_the_help_names_every_command(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "init", "check", "status", "queue"):
+    for command in ("serve", "init", "check", "status", "queue", "policy", "try"):
         assert command in result.stdout
 
 

@@ -36,7 +36,9 @@ def test_defaults_are_those_of_the_settings() -> None:
     """Both sides have defaults of their own, for tests; the file's are the same."""
     config = good('hostname = "a.example"\nworkers = 1\n' + ROUTE)
     postmaster = "postmaster@example.com"
-    assert config.edge() == EdgeSettings("a.example", postmaster, listeners=config.listeners)
+    assert config.edge() == EdgeSettings(
+        "a.example", postmaster, authserv_id="a.example", listeners=config.listeners
+    )
     assert config.relay() == RelaySettings("a.example", postmaster, config.relay().routes)
 
 
@@ -57,6 +59,8 @@ def test_every_key_arrives() -> None:
     config = good(
         """
 hostname = "MX.Example.COM."
+authserv_id = "Inbound"
+remove_results_of = ["old.example.com", "_x"]
 postmaster = "Post@example.com"
 state_dir = "state"
 workers = 3
@@ -79,6 +83,8 @@ errors_per_session = 6
 command_timeout = "7s"
 data_timeout = "8m"
 session_timeout = "9h"
+decision_timeout = "10s"
+delay_reject = false
 content_memory = "1.5KiB"
 min_free_space = 0
 [access]
@@ -101,6 +107,8 @@ data_start = "4s"
 data_block = "5s"
 data_end = "6s"
 source = ["192.0.2.7", "2001:db8::7"]
+[tables]
+backend = "memory"
 """
     )
     edge, relay = config.edge(), config.relay()
@@ -110,6 +118,7 @@ source = ["192.0.2.7", "2001:db8::7"]
     assert (config.workers, config.drain, config.min_free_space) == (3, 0.0, 0)
     assert config.dns_servers == (("127.0.0.1", 53), ("::1", 5300))
     assert config.dns_timeout == 0.5
+    assert config.tables_backend == "memory"
     assert config.listener_addresses == (("::", 0),)
     (listener,) = config.listeners
     assert (listener.name, listener.tls) == ("[::]:0", ListenerTls.OFF)
@@ -117,6 +126,8 @@ source = ["192.0.2.7", "2001:db8::7"]
     assert edge == EdgeSettings(
         hostname="mx.example.com",
         postmaster="Post@example.com",
+        authserv_id="Inbound",
+        remove_results_of=("old.example.com", "_x"),
         relay_from=(ip_network("::1"),),
         message_size=1000,
         recipients_per_message=1,
@@ -127,6 +138,8 @@ source = ["192.0.2.7", "2001:db8::7"]
         command_timeout=7.0,
         data_timeout=480.0,
         session_timeout=32400.0,
+        decision_timeout=10.0,
+        delay_reject=False,
         content_memory=1536,
         long_lines="reject",
         listeners=config.listeners,

@@ -28,7 +28,8 @@ TOP = [
     # Unknown keys: a slip of the hand, a key of another table, a feature there is not.
     ('hostnam = "a.b"', 'hostnam: unknown key; did you mean "hostname"?'),
     ('message_size = "1MB"', 'message_size: unknown key; did you mean "limits.message_size"?'),
-    ('authserv_id = "x"', 'authserv_id: unknown key; the nearest known one is "user"'),
+    ('authserv_id = "a b"', 'authserv_id: expected a name such as "mx.example.com"'),
+    ('remove_results_of = "x"', 'remove_results_of: expected a list, as ["..."]'),
     # Types and values.
     ('hostname = "exa mple.com"', "hostname: 'exa mple.com' is no domain"),
     ("hostname = 5", 'hostname: expected a domain such as "example.com"'),
@@ -107,7 +108,14 @@ TABLES = [
         'delivery.source[1]: expected an address such as "192.0.2.1"',
     ),
     ('[tls]\ncertificate = "x.pem"', "tls.private_key: is required"),
-    ('[[policy]]\nuse = "spf"', 'policy: unknown key; the nearest known one is "delivery"'),
+    ("[policy]", "policy: expected a table: [[policy]]"),
+    ('[tables]\nbackend = "valkey"', 'tables.backend: allowed: "sqlite", "memory"'),
+    (
+        '[tables]\non_down = "defer"',
+        'tables.on_down: unknown key; the nearest known one is "backend"',
+    ),
+    ('[limits]\ndelay_reject = "yes"', "limits.delay_reject: expected true or false"),
+    ("[limits]\ndecision_timeout = 100", f"limits.decision_timeout: {DURATION}"),
     ('[admin]\nlisten = "127.0.0.1:8025"', 'admin: unknown key; did you mean "drain"?'),
 ]
 ROUTES = [
@@ -167,7 +175,7 @@ def test_a_bad_line_at_the_top_is_the_only_problem(line: str, said: str) -> None
 
 @pytest.mark.parametrize(("table", "said"), TABLES, ids=lambda text: text[:40])
 def test_a_bad_table_is_the_only_problem(table: str, said: str) -> None:
-    line = 4 if table.startswith(("[[policy", "[admin")) or "is required" in said else 5
+    line = 4 if table.startswith(("[policy", "[admin")) or "is required" in said else 5
     assert problems(f"{ROUTE}{table}\n") == [f"e.toml:{line}: {said}"]
 
 

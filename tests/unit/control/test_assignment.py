@@ -11,6 +11,7 @@ import pytest
 
 from edgerelay.control.assignment import Assignment
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
+from edgerelay.pipeline.settings import Mode, OnError, PolicySettings
 from edgerelay.relay.settings import HopKind, NextHop, RelaySettings, RouteSettings
 
 ASSIGNMENT = Assignment(
@@ -33,6 +34,10 @@ ASSIGNMENT = Assignment(
     dns_timeout=5.0,
     min_free_space=1 << 30,
     drain=30.0,
+    tables_backend="memory",
+    policies=(
+        PolicySettings("spf", "spf-2", Mode.OBSERVE, 1.0, OnError.CONTINUE, options={"a": [1]}),
+    ),
 )
 
 

@@ -27,6 +27,7 @@ async def test_paused_lanes_come_first_then_the_longest() -> None:
             pid=7,
             state="running",
             counters=Counters(),
+            policies={"spf": {"reject": 2}},
             gauges={"sessions": 3},
             spool=spool,
             lanes=lanes,
@@ -40,6 +41,7 @@ async def test_paused_lanes_come_first_then_the_longest() -> None:
         LaneStatus(name="a", queued=1, active=0),
     )
     assert (status.worker, status.pid, status.dropped_events) == (2, 7, 4)
+    assert status.policies == {"spf": {"reject": 2}}
     assert status.gauges == {"sessions": 3}
     assert status.queue.messages == 0
     assert status.queue.accepting

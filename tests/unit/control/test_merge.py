@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgerelay.control.merge import complete_status, merge
+from edgerelay.control.merge import complete_status, merge, policy_counts
 from edgerelay.control.messages import (
     Failure,
     QueueAct,
@@ -95,3 +95,17 @@ def test_the_status_has_every_worker_be_it_silent() -> None:
         ),
         shards_without_owner=("7",),
     )
+
+
+def test_counts_of_policies_are_added_up() -> None:
+    workers = (
+        WorkerStatus(worker=0, pid=1, policies={"spf": {"reject": 2, "failed": 1}}),
+        WorkerStatus(worker=1, pid=2, policies={"spf": {"reject": 3}, "dkim": {"agree": 4}}),
+    )
+    answer = StatusAnswer(version="", uptime=0, pid=0, listeners=(), workers=workers)
+    assert policy_counts(answer) == {"spf": {"reject": 5, "failed": 1}, "dkim": {"agree": 4}}
+    whole = complete_status(
+        answer, version="1", uptime=1, pid=1, listeners=(), processes=[(0, 1, 0), (1, 2, 0)]
+    )
+    assert isinstance(whole, StatusAnswer)
+    assert policy_counts(whole) == policy_counts(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from types import TracebackType
@@ -13,9 +14,9 @@ from trio.testing import MockClock
 
 from edgerelay.observe.events import Event, PolicyFailed
 from edgerelay.pipeline import policies as module
-from edgerelay.pipeline.policies import NO_POLICIES, open_policies
+from edgerelay.pipeline.policies import NO_POLICIES, NotOpened, open_policies
 from edgerelay.pipeline.settings import Mode, PolicySettings
-from edgerelay.policy import CONTINUE, Policy, Services, Stage, Verdict
+from edgerelay.policy import CONTINUE, Evidence, Policy, Services, Stage, Verdict
 
 CLIENT = ip_address("192.0.2.7")
 
@@ -35,6 +36,13 @@ class Sample(Policy[Options]):
         self.story.append(f"open {self.options.name}")
         if self.options.name == "bad":
             raise OSError("no socket")
+        if self.options.name == "late":
+            await trio.sleep(19)
+        if self.options.name == "slow":
+            await trio.sleep(3600)
+        if self.options.name == "stubborn":
+            with suppress(trio.Cancelled):
+                await trio.sleep(3600)
         return self
 
     async def __aexit__(
@@ -61,7 +69,34 @@ class Brief(Sample):
         self.story.append("run")
 
 
-KINDS = {"sample": Sample, "restless": Restless, "brief": Brief}
+class Nursing(Sample):
+    async def __aenter__(self) -> Self:
+        self._manager = trio.open_nursery()
+        nursery = await self._manager.__aenter__()
+        nursery.start_soon(trio.sleep_forever)
+        self._nursery = nursery
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._nursery.cancel_scope.cancel()
+        await self._manager.__aexit__(*error)
+
+
+class Missing(Evidence):
+    __slots__ = ()
+
+
+class Needy(Sample):
+    needs = (Missing,)
+
+
+KINDS = {
+    "sample": Sample,
+    "restless": Restless,
+    "brief": Brief,
+    "nursing": Nursing,
+    "needy": Needy,
+}
 NOTHING = cast("Services", None)
 
 
@@ -90,10 +125,50 @@ async def test_they_are_closed_in_the_reverse_order(story: list[str]) -> None:
 
 
 async def test_one_that_cannot_be_opened_closes_those_before_it(story: list[str]) -> None:
-    with pytest.raises(OSError, match="no socket"):
+    with pytest.raises(NotOpened, match="bad: OSError: no socket") as caught:
         async with opening(settings("a"), settings("bad")):
             raise AssertionError
     assert story == ["open a", "open bad", "close a"]
+    assert (caught.value.policy, caught.value.reason) == ("bad", "OSError: no socket")
+
+
+@pytest.mark.parametrize(
+    ("name", "closed"), [("slow", ["close a"]), ("stubborn", ["close stubborn", "close a"])]
+)
+async def test_one_that_does_not_open_in_time_is_named_and_those_before_it_close(
+    autojump_clock: MockClock, story: list[str], name: str, closed: list[str]
+) -> None:
+    with pytest.raises(NotOpened) as caught:
+        async with opening(settings("a"), settings(name), settings("b")):
+            raise AssertionError
+    assert caught.value.policy == name
+    assert caught.value.reason == "did not open within 20 s"
+    assert story == ["open a", f"open {name}", *closed]
+
+
+async def test_who_is_open_in_time_stays_open(autojump_clock: MockClock, story: list[str]) -> None:
+    async with opening(settings("a"), settings("late")):
+        await trio.sleep(100)
+        story.append("work")
+    assert story == ["open a", "open late", "work", "close late", "close a"]
+
+
+async def test_a_policy_may_open_a_nursery_of_its_own(autojump_clock: MockClock) -> None:
+    async with opening(settings("a"), settings("n", "nursing"), settings("b")):
+        await trio.sleep(100)
+
+
+async def test_policies_that_cannot_work_together_are_not_opened(story: list[str]) -> None:
+    with pytest.raises(NotOpened, match="a: a needs Missing: no policy gives it"):
+        async with opening(settings("a", "needy")):
+            raise AssertionError
+
+
+async def test_one_with_options_that_cannot_be_is_named() -> None:
+    broken = PolicySettings("sample", "a", options={"colour": 1})
+    with pytest.raises(NotOpened, match="a: ValidationError"):
+        async with opening(broken):
+            raise AssertionError
 
 
 async def test_a_background_task_that_dies_starts_again_ever_later(
