@@ -1,7 +1,7 @@
 """One task ends the waits whose deadline has passed.
 
 A cancel scope per read costs more than the read; a float that one task looks at once a
-second costs nothing. It knows no sockets and no protocol.
+second costs nothing. It knows no sockets and no protocol, and sleeps while there are none.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ class Expiring(Protocol):
 
 
 class Reaper:
-    """Scans what was added every ``interval`` seconds."""
+    """Scans what was added every ``interval`` seconds, and wakes for nothing else."""
 
     def __init__(self, interval: float = 1.0) -> None:
         self._interval = interval
         self._watched: set[Expiring] = set()
+        self._idle: trio.Event | None = None  # where `run` waits for the first one
 
     def __len__(self) -> int:
         return len(self._watched)
 
     def add(self, transport: Expiring) -> None:
         self._watched.add(transport)
+        if self._idle is not None:
+            self._idle.set()
+            self._idle = None
 
     def discard(self, transport: Expiring) -> None:
         self._watched.discard(transport)
@@ -37,6 +41,9 @@ class Reaper:
     async def run(self) -> Never:
         """Look at every deadline until cancelled. Runs in the owner's nursery."""
         while True:
+            if not self._watched:
+                self._idle = trio.Event()
+                await self._idle.wait()
             await trio.sleep(self._interval)
             now = trio.current_time()
             for transport in [one for one in self._watched if one.deadline <= now]:

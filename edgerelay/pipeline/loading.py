@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import MISSING, dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
 import msgspec
@@ -23,6 +26,10 @@ from edgerelay.policy import Policy
 GROUP: Final = "edgerelay.policies"
 #: Keys of every ``[[policy]]`` table, which no option may be called.
 COMMON_KEYS: Final = ("use", "mode", "timeout", "on_error", "enforce_share")
+
+_at_hand: ContextVar[Mapping[str, type[Policy[Any]]]] = ContextVar(
+    "at_hand", default=MappingProxyType({})
+)
 
 
 class LoadError(Exception):
@@ -42,8 +49,20 @@ def installed() -> Mapping[str, EntryPoint]:
     return {point.name: point for point in sorted(entry_points(group=GROUP))}
 
 
+@contextmanager
+def at_hand(policies: Mapping[str, type[Policy[Any]]]) -> Iterator[None]:
+    """While the block lasts, these are found by their names, installed or not: for tests."""
+    token = _at_hand.set(policies)
+    try:
+        yield
+    finally:
+        _at_hand.reset(token)
+
+
 def policy_class(use: str) -> type[Policy[Any]]:
     """Import the policy of that name. Raises `LoadError`."""
+    if (kind := _at_hand.get().get(use)) is not None:
+        return _usable(kind, f'"{use}"')
     point = installed().get(use)
     if point is None:
         raise LoadError(f"no policy of that name is installed{nearest(use, installed())}")
@@ -52,10 +71,14 @@ def policy_class(use: str) -> type[Policy[Any]]:
     except Exception as error:  # anything may be wrong with what somebody else wrote
         reason = f"{type(error).__name__}: {error}"
         raise LoadError(f'"{use}" ({point.value}) cannot be loaded: {reason}') from error
+    return _usable(kind, f'"{use}" ({point.value})')
+
+
+def _usable(kind: object, called: str) -> type[Policy[Any]]:
     if not (isinstance(kind, type) and issubclass(kind, Policy)):
-        raise LoadError(f'"{use}" ({point.value}) is no edgerelay.policy.Policy')
+        raise LoadError(f"{called} is no edgerelay.policy.Policy")
     if clash := [field for field in option_names(kind) if field in COMMON_KEYS]:
-        raise LoadError(f'"{use}" ({point.value}) has an option called {clash[0]}')
+        raise LoadError(f"{called} has an option called {clash[0]}")
     return kind
 
 

@@ -2,6 +2,7 @@
 
 from edgerelay.dns.answer import Answer, Mx, Record, Resolver, Status
 from edgerelay.mail.address import ForwardPath, Mailbox, ReversePath
+from edgerelay.mail.envelope import Envelope
 from edgerelay.mail.reply import Reply
 from edgerelay.policy.base import Policy, Stage
 from edgerelay.policy.edits import AddScore, Edit, Prepend, Remove, RouteTo
@@ -72,6 +73,7 @@ __all__ = [
     "DkimSignature",
     "Duration",
     "Edit",
+    "Envelope",
     "Evidence",
     "EvidenceUnavailable",
     "ForwardPath",

@@ -7,6 +7,7 @@ what is said to a hop is `sender`'s. A fault in here ends no other lane.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -54,6 +55,7 @@ class LaneServices:
     clock: Clock
     claims: Claims
     concurrency: int
+    on_rest: Callable[[], None]  #: a sender has gone idle: `Lane.close_idle` is due in a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +139,13 @@ class Lane:
         """Forget a delivery that somebody else will change. False: it is being tried."""
         return self._queue.withdraw(key)
 
-    def close_idle(self, now: float) -> None:
-        """Let senders go that had nothing to do for a while."""
+    def close_idle(self, now: float) -> bool:
+        """Let senders go that had nothing to do for a while. True if there are more of them."""
         rested = [worker for worker in self._idle if now - worker.idle_since >= IDLE]
         for worker in rested:
             self._idle.remove(worker)
             self._wake(worker, None)
+        return bool(self._idle)
 
     def stop(self) -> None:
         """The relay is ending: final dots that have left get their last word, bounded."""
@@ -317,6 +320,7 @@ class Lane:
         worker.resting = trio.lowlevel.current_task()
         worker.idle_since = now
         self._idle.append(worker)
+        self._services.on_rest()
         await trio.lowlevel.wait_task_rescheduled(_may_be_cancelled)
         return worker.handed
 

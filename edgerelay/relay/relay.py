@@ -39,7 +39,7 @@ from edgerelay.spool.api import (
     Status,
 )
 
-_SWEEP: Final = 1.0  # seconds between looks for idle connections
+_SWEEP: Final = 1.0  # seconds between looks at idle connections, while there are any
 _TRY_AGAIN: Final = 30.0  # seconds after the spool failed us
 
 
@@ -72,6 +72,7 @@ class Relay:
         self._lanes: dict[str, Lane] = {}
         self._astray: set[str] = set()  # lanes that no route makes, being emptied
         self._nursery: trio.Nursery | None = None
+        self._rested = trio.Event()  # set while some lane may have an idle connection
         schedule = Schedule.of(settings)
         opener = Opener(settings, dialer, contexts or client_contexts())
         hops = HopMemory(finder)
@@ -88,6 +89,7 @@ class Relay:
             clock=clock,
             claims=self._claims,
             concurrency=settings.concurrency_per_destination,
+            on_rest=lambda: self._rested.set(),
         )
         self._watch = Watch(schedule, spool, reporter, observer, ages, self, self._claims)
         self.probe: Final = Prober(opener, hops)
@@ -101,10 +103,12 @@ class Relay:
                 await self._start_lanes()
                 nursery.start_soon(self._watch.run)
                 while True:
+                    await self._rested.wait()
+                    self._rested = trio.Event()
                     await trio.sleep(_SWEEP)
                     now = trio.current_time()
-                    for lane in list(self._lanes.values()):
-                        lane.close_idle(now)
+                    if any([lane.close_idle(now) for lane in self._lanes.values()]):
+                        self._rested.set()
             finally:
                 self._nursery = None
                 for lane in self._lanes.values():
@@ -243,6 +247,7 @@ class Relay:
             await self._spool.settle(*(change_for(delivery) for delivery in mine))
         finally:
             self.unclaim(mine)
+            self._watch.look_soon()  # what was released may be older than anything queued
         return len(mine)
 
     def hurry(self, lane: str) -> None:

@@ -20,9 +20,11 @@ from edgerelay.relay.reports import UNTOLD, BuiltReport, Reporter, announce
 from edgerelay.relay.schedule import Schedule, give_up
 from edgerelay.spool.api import Change, Hold, PendingDelivery, Reschedule, Spool, SpoolError
 
-#: Seconds between two looks, at least and at most.
+#: Seconds between two looks: at least, at most, and while somebody is trying what is too old.
 SOONEST: Final = 1.0
-LATEST: Final = 60.0
+LATEST: Final = 900.0  # a jump of the wall clock should not go unnoticed for long
+BUSY: Final = 10.0
+AFTER_TROUBLE: Final = 60.0
 #: Messages changed in one transaction.
 _BATCH: Final = 100
 
@@ -63,15 +65,23 @@ class Watch:
         self._ages = ages
         self._claimant = claimant
         self._claims = claims
+        self._asked = trio.Event()
+
+    def look_soon(self) -> None:
+        """Something older than what was there at the last look may be queued now."""
+        self._asked.set()
 
     async def run(self) -> Never:
         while True:
-            wait = LATEST
+            wait = AFTER_TROUBLE
+            self._asked = trio.Event()
             try:
                 wait = await self._look()
             except Exception as error:  # a message that cannot be told of ends no lane
                 self._trouble(error)
-            await trio.sleep(wait)
+            with trio.move_on_after(wait):
+                await self._asked.wait()
+                await trio.sleep(SOONEST)  # for who asks again and again
 
     async def _look(self) -> float:
         """Do what is due, and return the seconds until the next look."""
@@ -81,7 +91,7 @@ class Watch:
         # What comes right after this look must not wait for longer than its own time.
         latest = min(LATEST, schedule.expire, schedule.warn_after)
         if busy:
-            return max(SOONEST, latest / 6)
+            return max(SOONEST, min(BUSY, latest / 6))
         now = self._ages.now()
         oldest = await self._spool.oldest_arrival(unwarned=False)
         unwarned = await self._spool.oldest_arrival(unwarned=True)

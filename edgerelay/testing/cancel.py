@@ -41,6 +41,32 @@ async def cancel_at(number: int, work: Callable[[], Awaitable[object]]) -> bool:
     return instrument.left <= 0
 
 
+class _CancelDuring(Instrument):
+    """Cancels ``scope`` while ``task`` is in its ``left``-th wait."""
+
+    def __init__(self, task: Task, scope: trio.CancelScope, left: int) -> None:
+        self._task, self._scope, self.left = task, scope, left
+
+    def after_task_step(self, task: Task) -> None:
+        if task is self._task:
+            self.left -= 1
+            if self.left == 0:
+                self._scope.cancel()
+
+
+async def cancel_during(number: int, work: Callable[[], Awaitable[object]]) -> bool:
+    """Like `cancel_at`, but while ``work`` is in its ``number``-th wait, as most cancellations
+    come: what it waits for is not there yet, and never will be."""
+    with trio.CancelScope() as scope:
+        instrument = _CancelDuring(trio.lowlevel.current_task(), scope, number)
+        trio.lowlevel.add_instrument(instrument)
+        try:
+            await work()
+        finally:
+            trio.lowlevel.remove_instrument(instrument)
+    return instrument.left <= 0
+
+
 async def cancel_at_every_checkpoint(work: Callable[[], Awaitable[object]]) -> int:
     """Run ``work`` again and again, cancelled one wait later each time, until it ends.
 

@@ -1,7 +1,8 @@
 """What the documentation says can be run is run, and what it must name it names.
 
 A block is run when the line above its fence is ``<!-- run -->``: shell in an empty
-directory, TOML as a configuration that `edgerelay.config` must accept.
+directory, TOML as a configuration that `edgerelay.config` must accept, Python as a file of
+tests.
 """
 
 from __future__ import annotations
@@ -46,11 +47,29 @@ def test_a_block_that_says_so_runs(block: Block, tmp_path: Path) -> None:
     if block.language == "toml":
         parse(block.text.encode(), f"{block.page.name}:{block.line}")
         return
+    if block.language == "python":
+        run_tests(block, tmp_path)
+        return
     assert block.language == "sh"
     program = f'edgerelay() {{ "{sys.executable}" -m edgerelay "$@"; }}\n{block.text}'
     done = subprocess.run(
         ["bash", "-eu", "-c", program],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run_tests(block: Block, directory: Path) -> None:
+    """As an author would run them: nothing of our own configuration helps."""
+    (directory / "test_block.py").write_text(block.text)
+    (directory / "pytest.ini").write_text("[pytest]\ntrio_mode = true\nfilterwarnings = error\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_block.py"],
+        cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -42,12 +42,13 @@ _UNKNOWN: Final = "DKIM key not available, try again later"
 
 @dataclass(frozen=True, slots=True)
 class DkimOptions:
+    #: What follows from each result, if no signature of the message passes.
     on_fail: Action = "tag"
     on_temperror: Action = "tag"
     on_permerror: Action = "tag"
-    max_signatures: int = 5
-    min_rsa_bits: int = LEAST_BITS
-    allow_unsigned_body: bool = True
+    max_signatures: int = 5  #: of a message that are verified
+    min_rsa_bits: int = LEAST_BITS  #: a key with fewer is too weak to count
+    allow_unsigned_body: bool = True  #: False: one that l= leaves partly unsigned is no pass
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_signatures <= 20:

@@ -34,12 +34,13 @@ _SHOWN: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class SpfOptions:
-    check_helo: bool = True
+    check_helo: bool = True  #: ask of the HELO name, too (RFC 7208 section 2.3)
+    #: What follows from each result; of the HELO name only a fail counts.
     on_fail: Action = "reject"
     on_softfail: Action = "tag"
     on_temperror: Action = "defer"
     on_permerror: Action = "tag"
-    skip_trusted: bool = True
+    skip_trusted: bool = True  #: who may relay here speaks for domains that do not name it
 
 
 class Spf(Policy[SpfOptions]):

@@ -97,7 +97,8 @@ def relay_config(
 class Edgerelay(Server):
     """`python -m edgerelay serve`, ready when its event ``ready`` was read.
 
-    ``wrapper`` is a command to run it under (strace, prlimit).
+    ``wrapper`` is a command to run it under (strace, prlimit), ``python`` the interpreter of
+    another installation.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Edgerelay(Server):
         *,
         wrapper: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        python: str | Path = sys.executable,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / "edgerelay.toml"
@@ -114,7 +116,7 @@ class Edgerelay(Server):
         self.config.chmod(0o600)
         self.state_dir = Path(str(config["state_dir"]))
         self.expected_exit: int | None = 0
-        command = [*wrapper, sys.executable, "-m", "edgerelay", "serve", "-c", str(self.config)]
+        command = [*wrapper, str(python), "-m", "edgerelay", "serve", "-c", str(self.config)]
         super().__init__(directory, command, env=env)
         self._read = 0  # octets of the log
         self._events: list[dict[str, Any]] = []

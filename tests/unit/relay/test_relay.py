@@ -12,6 +12,7 @@ from edgerelay.observe.events import Delivery
 from edgerelay.relay.routing import Router
 from edgerelay.spool.api import REFUSED_LANE, Filter, Status
 from edgerelay.testing.scripted_peer import HANG, Late
+from edgerelay.testing.wake_ups import WakeUps
 from tests.unit.relay.conftest import hop
 
 if TYPE_CHECKING:
@@ -280,6 +281,22 @@ async def test_an_end_at_any_moment_loses_and_repeats_nothing(
         assert mails.count("MAIL FROM:<>") == 3, steps
         steps += 11
     assert steps > 100
+
+
+async def test_a_relay_that_can_only_wait_sleeps(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    """With nothing queued, and with a lane that is down: then it wakes to try again."""
+    async with make_world(retry=(14400.0,)) as world, world.run_relay():
+        await trio.sleep(60)
+        with WakeUps() as woken:
+            await trio.sleep(86_400)
+        assert woken.steps < 1000  # a look at old mail each quarter of an hour
+        await world.submit()
+        await trio.sleep(60)
+        with WakeUps() as woken:
+            await trio.sleep(86_400)
+        assert woken.steps < 2000
 
 
 async def test_who_was_refused_after_others_were_accepted_is_reported(

@@ -37,7 +37,7 @@ async def test_an_old_connection_is_replaced(
     async with make_world() as world:
         peer = world.peer()
         async with world.run_relay():
-            for _ in range(int(MAX_AGE / 2) + 2):
+            for _ in range(int(MAX_AGE / 2) + 3):
                 await world.submit()
                 await trio.sleep(2)
     assert peer.connections == 2

@@ -122,3 +122,17 @@ async def test_a_message_that_cannot_be_reported_is_held_and_stops_no_other(
         assert any("what nobody thought of" in event.detail for event in world.seen(Trouble))
         (held,) = await world.queue()
         assert (held.status, held.reason) == (Status.HELD, UNTOLD)
+
+
+async def test_what_is_released_too_late_expires_at_once(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(expire=LIFE, warn_after=LIFE / 2, retry=(LIFE,)) as world:
+        async with world.run_relay() as relay:
+            await world.submit(sender="alice@[10.0.0.7]")
+            await trio.sleep(1)
+            await relay.hold(await world.queue(), "looked at by hand")
+            await trio.sleep(2 * LIFE)
+            await relay.release(await world.queue())
+            await trio.sleep(3)
+        assert "failed" in [event.kind for event in world.seen(Reported)]
