@@ -25,41 +25,49 @@ NAMES = ("a.test", "b.test", "c.a.test", "d.test", "mx.sender.test")
 CLIENTS = ("192.0.2.1", "198.51.100.7", "2001:db8::1")
 MACROS = ("%{d}", "%{d1}.test", "%{ir}.%{v}.a.test", "%{l}.a.test", "%{h}", "%{o}", "%{L}", "%{p}")
 
-domains = st.sampled_from((*NAMES, "nowhere.test", *MACROS[:-1]))
-terms = st.one_of(
-    st.builds(
-        "{}{}".format,
-        st.sampled_from("+-~?"),
-        st.sampled_from(("all", "a", "mx", "mx/24", "a//64")),
-    ),
-    st.builds(
-        "{}{}:{}".format,
-        st.sampled_from(("", "-", "?")),
-        st.sampled_from(("a", "mx", "include", "exists")),
-        domains,
-    ),
-    st.builds("{}={}".format, st.sampled_from(("redirect", "exp", "unknown")), domains),
-    st.sampled_from(("ip4:192.0.2.0/28", "-ip4:198.51.100.0/24", "ip6:2001:db8::/64", "nonsense")),
+domains = st.sampled_from((*NAMES, *NAMES, "nowhere.test", *MACROS[:-1]))
+asking = st.builds(
+    "{}{}:{}".format,
+    st.sampled_from(("", "-", "?")),
+    st.sampled_from(("a", "mx", "include", "include", "exists")),
+    domains,
 )
-records = st.lists(terms, max_size=5).map(lambda found: (" ".join(("v=spf1", *found)).encode(),))
+short = st.sampled_from(
+    ("a", "mx", "?mx/24", "a//64", "-ip4:198.51.100.0/24", "ip6:2001:db8::/64")
+)
+modifiers = st.builds("{}={}".format, st.sampled_from(("redirect", "exp", "unknown")), domains)
+ends = st.sampled_from(("-all", "~all", "?all", "exp=d.test -all", "redirect=b.test", "", "odd"))
+records = st.tuples(
+    st.lists(asking, min_size=1, max_size=4),
+    st.lists(st.one_of(short, modifiers), max_size=2),
+    ends,
+).map(lambda parts: (" ".join(("v=spf1", *parts[0], *parts[1], parts[2])).encode(),))
+#: Now and then nothing, or no answer.
+texts = st.tuples(st.integers(0, 15), records).map(
+    lambda drawn: {14: [], 15: Fault.SERVFAIL}.get(drawn[0], [drawn[1]])
+)
+hosts = st.lists(st.sampled_from(NAMES), max_size=3, unique=True).map(
+    lambda names: [Mx(10 * number, name) for number, name in enumerate(names)]
+)
 
 
-@st.composite
-def zones(draw: st.DrawFn) -> Zone:
-    zone: dict[tuple[str, str], list[object] | Fault] = {}
-    for name in NAMES:
-        kind = draw(st.integers(0, 9))
-        if kind == 0:
-            zone[name, "TXT"] = Fault.SERVFAIL
-        elif kind < 9:
-            zone[name, "TXT"] = [draw(records)]
-        for rdtype, addresses in ("A", CLIENTS[:2]), ("AAAA", CLIENTS[2:]):
-            if found := draw(st.lists(st.sampled_from(addresses), max_size=1)):
-                zone[name, rdtype] = list(found)
-        hosts = draw(st.lists(st.sampled_from(NAMES), max_size=3, unique=True))
-        if hosts:
-            zone[name, "MX"] = [Mx(10 * number, host) for number, host in enumerate(hosts)]
-    return zone  # type: ignore[return-value]  # records of one type each
+def some(*addresses: str) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(addresses), max_size=1)
+
+
+#: Of each name: what it says, and its addresses and hosts, if any.
+zones = st.fixed_dictionaries(
+    {
+        (name, rdtype): records
+        for name in NAMES
+        for rdtype, records in (
+            ("TXT", texts),
+            ("A", some(*CLIENTS[:2])),
+            ("AAAA", some(*CLIENTS[2:])),
+            ("MX", hosts),
+        )
+    }
+)
 
 
 @contextmanager
@@ -82,7 +90,7 @@ def asking_in_order(zone: Zone) -> Iterator[None]:
         yield
 
 
-@given(zones(), st.sampled_from(CLIENTS), st.sampled_from(NAMES))
+@given(zones, st.sampled_from(CLIENTS), st.sampled_from(NAMES))
 @settings(max_examples=400, deadline=None)
 def test_replaying_is_asking_in_order(zone: Zone, client: str, domain: str) -> None:
     with asking_in_order(zone):
@@ -96,7 +104,7 @@ def test_replaying_is_asking_in_order(zone: Zone, client: str, domain: str) -> N
         [found] = await checker.check(ip_address(client), [identity], 1_700_000_000)
         assert found.outcome.value == expected
         if expected == "fail" and explanation != "SPF fail - not authorized":
-            assert found.explanation == str(explanation)
+            assert found.explanation == str(explanation).strip()[:250].rstrip()
 
     trio.run(check)
 
