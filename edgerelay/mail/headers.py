@@ -72,6 +72,7 @@ def _by(hostname: bytes) -> re.Pattern[bytes]:
     inside = rb"(?:[^\r\n]|\r\n[ \t])"
     name = re.escape(hostname)
     return re.compile(
-        rb"\r\nreceived[ \t]*:%b*?(?<=[ \t])by[ \t\r\n]+%b(?=[ \t\r\n;(])" % (inside, name),
+        rb"\r\nreceived[ \t]*:%b*?(?<=[ \t])by(?:[ \t]|\r\n[ \t])+%b(?=[ \t\r\n;(])"
+        % (inside, name),
         re.IGNORECASE,
     )

@@ -15,9 +15,8 @@ import pytest
 from tests.e2e.support.client import Client
 from tests.e2e.support.edgerelay import Edgerelay
 from tests.e2e.support.next_hop import NextHop
-from tests.e2e.support.waiting import wait_for
-from tests.policies.hostile import HOSTILE
 
+HOSTILE = sorted((Path(__file__).parents[1] / "hostile").rglob("*.eml"))
 US = "mx.edge.test"
 MiB = 1024 * 1024
 #: What the protocol, or RFC 5321 section 6.3 on loops, forbids us to pass on.
@@ -32,7 +31,7 @@ def as_sent(path: Path) -> bytes:
     octets = path.read_bytes()
     if path.parent.name != "fresh" and b"\r\n" not in octets:
         octets = octets.replace(b"\n", b"\r\n")
-    return octets if octets.endswith(b"\r\n") or not octets else octets + b"\r\n"
+    return octets if octets.endswith(b"\r\n") else octets + b"\r\n"
 
 
 def without_forgeries(octets: bytes) -> bytes:
@@ -64,7 +63,7 @@ def test_every_hostile_message_leaves_as_it_came_or_is_refused(
                 {"use": "greylisting", "mode": "observe", "delay": "1s"},
             ],
         )
-        (worker,) = server.workers()
+        (worker,) = server.worker_pids()
         costs: dict[str, float] = {}
         accepted = 0
         for path in HOSTILE:
@@ -88,9 +87,8 @@ def test_every_hostile_message_leaves_as_it_came_or_is_refused(
             costs[path.name] = min(spent) / (0.020 + 0.050 * len(content) / MiB)
         assert accepted > 100
         assert [name for name, share in costs.items() if share > 1] == [], costs
-        wait_for("an empty queue", lambda: server.status_is_idle() or None)
-        failed = [e for e in server.events() if e["event"] in ("policy_failed", "trouble")]
-        assert failed == []
+        assert server.find("policy_failed") == []
+        assert [e for e in server.find("trouble") if e["where"] != "start"] == []
 
 
 def check_ours(prefix: bytes, name: str) -> None:
