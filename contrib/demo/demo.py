@@ -7,6 +7,7 @@ file in which the mail lies. The exit status is 1 if a row did not come out as i
 from __future__ import annotations
 
 import contextlib
+import email
 import json
 import os
 import queue
@@ -25,8 +26,12 @@ from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
+import trio
 from rich.console import Console
 from rich.table import Table
+
+from edgerelay.testing.literal_dns import serve_dns
+from edgerelay.testing.messages import TEST_KEYS, build_message, dkim_records, sign
 
 #: Seconds that anything here may take before its row counts as failed.
 PATIENCE = 20.0
@@ -58,7 +63,33 @@ tls = "off"
 
 [queue]
 retry = ["1s"]
+
+[dns]
+servers = ["127.0.0.1:{dns}"]
+
+[[policy]] # Alice is a friend: the rows about her are about other things
+use = "access"
+allow_senders = ["alice@sender.test"]
+
+[[policy]]
+use = "spf"
+
+[[policy]]
+use = "dkim"
+
+[[policy]]
+use = "greylisting"
+delay = "1s"
 """
+
+#: What the demo's own name server says: signed.test sends from here and signs, forged.test
+#: never sends.
+KEY = TEST_KEYS["rsa-2048"]
+ZONE = {
+    ("signed.test", "TXT"): [(b"v=spf1 ip4:127.0.0.0/8 -all",)],
+    ("forged.test", "TXT"): [(b"v=spf1 -all",)],
+    **dkim_records("signed.test", "demo", KEY),
+}
 
 
 @dataclass
@@ -82,12 +113,12 @@ def mail(to: str, subject: str, size: int = 0) -> EmailMessage:
 class Relay:
     """`edgerelay serve` with its events."""
 
-    def __init__(self, here: Path, next_hop: int) -> None:
+    def __init__(self, here: Path, next_hop: int, dns: int) -> None:
         self.mail = here / "mail"
         self.mail.mkdir()
-        (here / "recipients").write_text("bob@example.test\n")
+        (here / "recipients").write_text("bob@example.test\ncarol@example.test\n")
         config = here / "edgerelay.toml"
-        config.write_text(CONFIG.format(here=here, next_hop=next_hop))
+        config.write_text(CONFIG.format(here=here, next_hop=next_hop, dns=dns))
         config.chmod(0o600)
         self.lines: list[bytes] = []
         self._events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
@@ -176,19 +207,51 @@ class NextHop:
                 say("221 bye" if verb == b"QUIT" else "250 ok")
 
 
+class NameServer:
+    """Serves ``ZONE`` on a port of loopback, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._ready = threading.Event()
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._scope = trio.CancelScope()
+        self._thread = threading.Thread(target=trio.run, args=(self._serve,), daemon=True)
+
+    def __enter__(self) -> NameServer:
+        self._thread.start()
+        self._ready.wait(PATIENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            self._token.run_sync_soon(self._scope.cancel)
+        self._thread.join(PATIENCE)
+
+    async def _serve(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                self.port = await serve_dns(ZONE, nursery)
+                self._ready.set()
+                await trio.sleep_forever()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def send(port: int, message: EmailMessage, to: str) -> str:
+def send(
+    port: int, message: EmailMessage | bytes, to: str, sender: str = "alice@sender.test"
+) -> str:
     """Give the relay one message; the reply that decided. Never raises for a refusal."""
+    octets = message if isinstance(message, bytes) else message.as_bytes(policy=SMTP)
     with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
         client.ehlo("sender.test")
-        answers = [client.mail("alice@sender.test"), client.rcpt(to)]
+        answers = [client.mail(sender), client.rcpt(to)]
         if answers[-1][0] == 250:
-            answers.append(client.data(message.as_bytes(policy=SMTP)))
+            answers.append(client.data(octets))
         code, text = answers[-1]
         return f"{code} {text.decode(errors='replace')}"
 
@@ -250,12 +313,62 @@ def down_and_up(relay: Relay, port: int, hop: NextHop) -> list[Row]:
     return [down, up]
 
 
+def signed(subject: str) -> bytes:
+    message = build_message(
+        sender="Sue <sue@signed.test>",
+        to="Carol <carol@example.test>",
+        subject=subject,
+        body=f"{subject}, said Sue.\n",
+    )
+    return sign(message, "signed.test", "demo", KEY)
+
+
+def results_of(relay: Relay, subject: str) -> str:
+    """The Authentication-Results field of the message with that subject, in Carol's Maildir."""
+    folder = relay.mail / "carol" / "new"
+    found: list[str] = []
+
+    def look() -> bool:
+        for file in folder.iterdir() if folder.is_dir() else ():
+            message = email.message_from_bytes(file.read_bytes(), policy=SMTP)
+            if message["Subject"] == subject:
+                found.append(" ".join(str(message["Authentication-Results"]).split()))
+        return bool(found)
+
+    return found[0] if wait_until(look) else f"nothing in {folder}"
+
+
+def policed(relay: Relay, port: int) -> list[Row]:
+    """A stranger's signed mail, somebody else's name, and a body that was changed on its way."""
+    to, sue = "carol@example.test", "sue@signed.test"
+    reply = send(port, signed("First words"), to, sue)
+    first = Row("signed mail of a first-time sender", "451 4.7.1", reply)
+    first.good = reply.startswith("451 4.7.1")
+    threading.Event().wait(1.2)
+    reply = send(port, signed("First words"), to, sue)
+    results = results_of(relay, "First words")
+    retried = Row("the same, tried again", "delivered, spf=pass, dkim=pass", f"{reply}\n{results}")
+    retried.good = reply.startswith("250") and "spf=pass" in results and "dkim=pass" in results
+    tampered = signed("Second words").replace(b"said Sue", b"said Eve")
+    reply = send(port, tampered, to, sue)
+    results = results_of(relay, "Second words")
+    changed = Row("signed mail with a changed body", "delivered, dkim=fail", f"{reply}\n{results}")
+    changed.good = reply.startswith("250") and "dkim=fail" in results
+    reply = send(port, mail(to, "Forged"), to, "ceo@forged.test")
+    forged = Row("mail in the name of forged.test", "550 5.7.23", reply)
+    forged.good = reply.startswith("550 5.7.23")
+    return [first, retried, changed, forged]
+
+
 def main() -> int:
     console = Console(width=max(100, min(140, int(os.environ.get("COLUMNS", "100")))))
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="edgerelay-demo-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgerelay-demo-") as name,
+        NameServer() as names,
+    ):
         hop = NextHop(free_port())
-        relay = Relay(Path(name), hop.port)
+        relay = Relay(Path(name), hop.port, names.port)
         try:
             ready = relay.wait("ready")
             port = int(ready["listeners"][0].rpartition(":")[2])
@@ -271,6 +384,7 @@ def main() -> int:
                     port, "128 KiB where 64 are allowed", "bob@example.test", "552 5.3.4", 2 * MOST
                 ),
                 declared(port),
+                *policed(relay, port),
                 *down_and_up(relay, port, hop),
             ]
         except (RuntimeError, OSError, smtplib.SMTPException) as error:
