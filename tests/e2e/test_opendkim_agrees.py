@@ -14,8 +14,14 @@ from typing import Any
 
 import pytest
 
-from edgerelay.testing.literal_dns import Zone
-from edgerelay.testing.messages import TEST_KEYS, SigningKey, build_message, dkim_records, sign
+from edgerelay.testing.messages import (
+    TEST_KEYS,
+    SigningKey,
+    build_message,
+    dkim_records,
+    key_record,
+    sign,
+)
 from tests.e2e.support.process import needs, run
 from tests.policies.dkim_support import ask
 
@@ -32,20 +38,19 @@ AlwaysAddARHeader yes
 """
 
 
-def zone() -> Zone:
-    records: dict[Any, Any] = {}
-    for name, key in TEST_KEYS.items():
-        records |= dkim_records(DOMAIN, name, key)
-    return records
+#: Each key is under its own name.
+ZONE: dict[tuple[str, str], Any] = {
+    place: records
+    for name, key in TEST_KEYS.items()
+    for place, records in dkim_records(DOMAIN, name, key).items()
+}
 
 
 def opendkim_says(directory: Path, message: bytes) -> str:
     """The result of the topmost signature, as it would put it into the message."""
     needs("opendkim")
     keys = "".join(
-        f"{name} {b''.join(record).decode()}\n"
-        for (name, _), records in zone().items()
-        for record in records  # type: ignore[union-attr]  # no Fault stands in it
+        f"{name}._domainkey.{DOMAIN} {key_record(key)}\n" for name, key in TEST_KEYS.items()
     )
     (directory / "keys").write_text(keys)
     (directory / "opendkim.conf").write_text(CONFIGURATION.format(keys=directory / "keys"))
@@ -65,7 +70,7 @@ def opendkim_says(directory: Path, message: bytes) -> str:
 
 async def agree(directory: Path, message: bytes) -> str:
     theirs = opendkim_says(directory, message)
-    ours = (await ask(message, zone())).result.signatures[0]
+    ours = (await ask(message, ZONE)).result.signatures[0]
     assert theirs == ours.outcome.value, ours
     return theirs
 
@@ -122,5 +127,5 @@ async def test_what_opendkim_signs_is_rsa_sha1_and_refused(tmp_path: Path) -> No
     key.write_bytes(TEST_KEYS["rsa-2048"].private)
     command = ["opendkim-testmsg", "-C", "-d", DOMAIN, "-s", "rsa-2048", "-k", str(key)]
     message = run(*command, text=build_message().decode()).encode()
-    said = await ask(message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), zone())
+    said = await ask(message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"), ZONE)
     assert said.words == ["permerror rsa-sha1 is obsolete"]

@@ -63,7 +63,7 @@ async def test_without_a_signature_the_result_is_none_and_nobody_is_asked() -> N
 async def test_each_result_has_its_action(
     message: bytes, zone: Zone, outcome: str, action: str
 ) -> None:
-    options = {f"on_{name}": action for name in ("fail", "temperror", "permerror")}
+    options: dict[str, Any] = {f"on_{name}": action for name in ("fail", "temperror", "permerror")}
     said = await ask(message, zone, **options)
     assert [each.outcome.value for each in said.result.signatures] == [outcome]
     refused = outcome in ("fail", "temperror", "permerror") and action != "tag"
