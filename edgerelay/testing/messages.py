@@ -160,9 +160,14 @@ def sign(
     return b"DKIM-Signature: " + field + message
 
 
+def key_record(key: SigningKey, *, more: str = "") -> str:
+    """What a domain publishes for a key; ``more`` are further tags, as ``"t=y; "``."""
+    return f"v=DKIM1; k={key.kind}; {more}p={key.public}"
+
+
 def dkim_records(domain: str, selector: str, key: SigningKey, *, more: str = "") -> Zone:
-    """The zone in which a key is published; ``more`` are further tags, as ``"t=y; "``."""
-    text = f"v=DKIM1; k={key.kind}; {more}p={key.public}".encode()
+    """The zone in which `key_record` is found, in strings of 255 octets."""
+    text = key_record(key, more=more).encode()
     strings = tuple(text[start : start + 255] for start in range(0, len(text), 255))
     return {(f"{selector}._domainkey.{domain}", "TXT"): [strings]}
 

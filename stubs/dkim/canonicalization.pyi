@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 strip_trailing_whitespace: Callable[[bytes], bytes]
 compress_whitespace: Callable[[bytes], bytes]
+unfold_header_value: Callable[[bytes], bytes]
 
 class Simple:
     @staticmethod

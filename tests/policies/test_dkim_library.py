@@ -46,6 +46,7 @@ def test_the_copy_is_the_original() -> None:
 def test_white_space_is_the_originals(content: bytes) -> None:
     theirs = original.canonicalization
     assert library.compress_whitespace(content) == theirs.compress_whitespace(content)
+    assert library.unfold_header_value(content) == theirs.unfold_header_value(content)
     assert library.strip_trailing_whitespace(content) == theirs.compress_whitespace(
         theirs.strip_trailing_whitespace(content)
     )

@@ -36,6 +36,11 @@ def compress_whitespace(content: bytes) -> bytes:
     return content
 
 
+def unfold_header_value(content: bytes) -> bytes:
+    """Remove line ends, of which one field may have half a million."""
+    return content.replace(b"\r\n", b"").replace(b"\n", b"")
+
+
 def str2int(octets: bytes) -> int:
     return int.from_bytes(octets, "big")
 
@@ -52,6 +57,7 @@ RE_BTAG: Final = re.compile(rb"([;\s]b\s*=)(?:\s*[a-zA-Z0-9+/=])*(?:\r?\n\Z)?")
 # hold each replacement to its original.
 dkim.canonicalization.strip_trailing_whitespace = strip_trailing_whitespace
 dkim.canonicalization.compress_whitespace = compress_whitespace
+dkim.canonicalization.unfold_header_value = unfold_header_value
 dkim.crypto.str2int = str2int
 dkim.crypto.int2str = int2str
 dkim.RE_BTAG = RE_BTAG
