@@ -26,11 +26,10 @@ from email.policy import SMTP
 from pathlib import Path
 from typing import Any
 
-import trio
 from rich.console import Console
 from rich.table import Table
 
-from edgerelay.testing.literal_dns import serve_dns
+from edgerelay.testing.dns_server import DnsServer
 from edgerelay.testing.messages import TEST_KEYS, build_message, dkim_records, sign
 
 #: Seconds that anything here may take before its row counts as failed.
@@ -207,35 +206,6 @@ class NextHop:
                 say("221 bye" if verb == b"QUIT" else "250 ok")
 
 
-class NameServer:
-    """Serves ``ZONE`` on a port of loopback, from a thread of its own."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self._ready = threading.Event()
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._scope = trio.CancelScope()
-        self._thread = threading.Thread(target=trio.run, args=(self._serve,), daemon=True)
-
-    def __enter__(self) -> NameServer:
-        self._thread.start()
-        self._ready.wait(PATIENCE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._token is not None:
-            self._token.run_sync_soon(self._scope.cancel)
-        self._thread.join(PATIENCE)
-
-    async def _serve(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                self.port = await serve_dns(ZONE, nursery)
-                self._ready.set()
-                await trio.sleep_forever()
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -365,7 +335,7 @@ def main() -> int:
     start = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="edgerelay-demo-") as name,
-        NameServer() as names,
+        DnsServer(ZONE) as names,
     ):
         hop = NextHop(free_port())
         relay = Relay(Path(name), hop.port, names.port)

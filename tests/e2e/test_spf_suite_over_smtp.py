@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
+from edgerelay.testing.dns_server import DnsServer
 from tests.e2e.support.client import Client, message
-from tests.e2e.support.dns import DnsServer
 from tests.e2e.support.edgerelay import Edgerelay
 from tests.e2e.support.next_hop import NextHop
 from tests.e2e.support.waiting import wait_for

@@ -35,7 +35,8 @@ class DnsServer:
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
-        assert self._token is not None, "no DNS server"
+        if self._token is None:
+            raise RuntimeError("the DNS server did not start")
         return self
 
     def __exit__(
@@ -44,6 +45,6 @@ class DnsServer:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._token is not None
-        self._token.run_sync_soon(self._scope.cancel)
+        if self._token is not None:
+            self._token.run_sync_soon(self._scope.cancel)
         self._thread.join()
