@@ -1,4 +1,4 @@
-"""dkim.py: what DKIM costs: of a usual message, and of each hostile one beside its bound.
+"""dkim_cost.py: what DKIM costs: of a usual message, and of each hostile one beside its bound.
 
 The bound is 20 ms and 50 ms a MiB of CPU, reading and all signatures together. Prints the worst
 of tests/hostile (or of the folders that are named), and messages made to be as bad as can be.
@@ -14,9 +14,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:] = [
-    entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent
-]
 sys.path.insert(0, str(ROOT))
 
 import trio  # noqa: E402
