@@ -67,6 +67,7 @@ class Said(NamedTuple):
     verdict: MessageVerdict
     result: DkimResult
     threads: int
+    log: list[str]
 
     @property
     def words(self) -> list[str]:
@@ -99,7 +100,7 @@ async def ask(
         verdict = await policy.on_message(transaction, view)
     [result] = asked.provided
     assert isinstance(result, DkimResult)
-    return Said(verdict, result, lent.threads)
+    return Said(verdict, result, lent.threads, lent.lines)
 
 
 def signed(message: bytes | None = None, key: SigningKey = KEY, **how: Any) -> bytes:

@@ -203,7 +203,9 @@ async def test_what_nobody_has_thought_of_is_an_error_of_the_signature(
         raise IndexError("string index out of range")
 
     monkeypatch.setattr(verifying, "header_verifies", broken)
-    assert (await ask(signed())).words == ["permerror not verifiable"]
+    said = await ask(signed())
+    assert said.words == ["permerror not verifiable"]
+    assert said.log == ["signature not verifiable"]
 
 
 async def test_rsa_and_ed25519_stand_side_by_side() -> None:

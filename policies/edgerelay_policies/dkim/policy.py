@@ -97,7 +97,10 @@ class Dkim(Policy[DkimOptions]):
             else:
                 done[signature] = found
         if wanted:
-            done |= await self._verify(message, Verification(message.fields, wanted))
+            verification = Verification(message.fields, wanted)
+            done |= await self._verify(message, verification)
+            for domain, escaped in verification.errors:
+                self.services.log("signature not verifiable", domain=domain, error=repr(escaped))
         results = (done[each] if isinstance(each, Signature) else each for each in read)
         return tuple(map(self._judged, results))
 

@@ -28,6 +28,8 @@ class Verification:
         """``fields`` are all of the header."""
         self._fields = fields
         self._wanted = wanted
+        #: What dkimpy let escape, with the domain whose signature it was.
+        self.errors: list[tuple[str, Exception]] = []
         self._hashes = BodyHashes({(w.signature.body, w.signature.length) for w in wanted})
 
     def update(self, piece: bytes) -> None:
@@ -50,7 +52,8 @@ class Verification:
                 raise Refused("signature did not verify", DkimOutcome.FAIL)
         except Refused as error:
             return replace(shown, outcome=error.outcome, reason=error.reason)
-        except Exception:  # what dkimpy lets escape for input that nobody has thought of
+        except Exception as error:  # for input that nobody has thought of
+            self.errors.append((shown.domain, error))
             return replace(shown, outcome=DkimOutcome.PERMERROR, reason="not verifiable")
         return replace(shown, outcome=DkimOutcome.PASS, unsigned=unsigned)
 
