@@ -25,7 +25,7 @@ from edgerelay.pipeline.edits import Edited, apply
 from edgerelay.pipeline.message import ReadMessage
 from edgerelay.pipeline.plan import Plan
 from edgerelay.pipeline.records import Failed, Observed, Trace
-from edgerelay.policy import Decisive, Defer, Reject, Session
+from edgerelay.policy import Decisive, Defer, Edit, Reject, Remove, Session
 
 #: Seconds that policies in observe mode have after the reply.
 GRACE: Final = 5.0
@@ -114,7 +114,7 @@ class Policing:
         forged = authentication_results.forged(
             message.named(authentication_results.NAME), self._shared.result_names
         )
-        edited = apply(outcome.edits, forged)
+        edited = apply(_of_this(message, outcome.edits), forged)
         results = [
             result for evidence in outcome.evidence for result in evidence.authentication_results
         ]
@@ -171,6 +171,14 @@ class Policing:
                     session=self._token,
                 )
             )
+
+
+def _of_this(message: ReadMessage, edits: Sequence[Edit]) -> Sequence[Edit]:
+    """Leave out removals of another message's fields: they would cut whatever stands there."""
+    if not any(isinstance(edit, Remove) for edit in edits):
+        return edits
+    ours = {id(field) for field in message.fields}
+    return [e for e in edits if not isinstance(e, Remove) or id(e.field) in ours]
 
 
 def _said(outcome: Outcome, subject: Subject) -> Refusal:

@@ -293,7 +293,8 @@ class Asking:
             for kind in entry.provides:
                 self.publish(kind, "was cut off")
             ran_out = trio.current_time() >= limit and entry not in self._answers
-            answer = self._late(entry) if ran_out and entry.place >= self._next else None
+            is_asked = entry.observed or entry.place >= self._next
+            answer = self._late(entry) if ran_out and is_asked else None
         if answer is not None:
             self._answers[entry] = answer
         if entry.observed and self.is_over:

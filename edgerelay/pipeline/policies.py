@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
@@ -44,7 +44,14 @@ class NotOpened(Exception):
 @dataclass(frozen=True, slots=True)
 class Opened:
     settings: PolicySettings
-    policy: Policy[Any]
+    kind: type[Policy[Any]]
+    policy: Policy[Any] | None  #: None: it is off
+    #: Asked in its place where a share of clients is enforced and this one is not of it: with
+    #: tables of its own, so that a trial leaves no traces.
+    trial: Policy[Any] | None = None
+
+    def asked_in(self, mode: Mode) -> Policy[Any] | None:
+        return self.trial if mode is Mode.OBSERVE and self.trial else self.policy
 
 
 class Policies:
@@ -78,8 +85,8 @@ class Policies:
             [
                 Configured(
                     each.settings.name,
-                    type(each.policy),
-                    each.policy,
+                    each.kind,
+                    each.asked_in(mode),
                     mode,
                     each.settings.timeout,
                     each.settings.on_error,
@@ -124,9 +131,9 @@ async def open_policies(
         async with trio.open_nursery() as background:
             background.start_soon(watchdog.run)
             for one in opened:
-                works = type(one.policy).run is not Policy.run
-                if works and one.settings.mode is not Mode.OFF:
-                    background.start_soon(_keep_running, one, observer)
+                for policy in (one.policy, one.trial):
+                    if policy is not None and one.kind.run is not Policy.run:
+                        background.start_soon(_keep_running, one.settings.name, policy, observer)
             yield policies
             background.cancel_scope.cancel()
     if patience.cancelled_caught:
@@ -140,27 +147,33 @@ async def _open(
 ) -> Opened:
     try:
         kind = policy_class(settings.use)
-        policy = kind(read_options(kind, settings.options), services_for(settings))
-        if settings.mode is not Mode.OFF:
-            await stack.enter_async_context(policy)
+        if settings.mode is Mode.OFF:
+            return Opened(settings, kind, None)
+        options = read_options(kind, settings.options)
+        policy = kind(options, services_for(settings))
+        await stack.enter_async_context(policy)
+        trial = None
+        if kind.has_effects and settings.mode is Mode.ENFORCE and settings.enforce_share < 1:
+            trial = kind(options, services_for(replace(settings, mode=Mode.OBSERVE)))
+            await stack.enter_async_context(trial)
     except LoadError as error:
         raise NotOpened(settings.name, escape(str(error), 500)) from error
     except Exception as error:  # what somebody else wrote, whatever it raises
         reason = escape(f"{type(error).__name__}: {error}", 500)
         raise NotOpened(settings.name, reason) from error
-    return Opened(settings, policy)
+    return Opened(settings, kind, policy, trial)
 
 
-async def _keep_running(opened: Opened, observer: Observer) -> None:
+async def _keep_running(name: str, policy: Policy[Any], observer: Observer) -> None:
     """Run a background task until it returns; one that dies starts again after a while."""
     wait, longest = _BACK_OFF
     while True:
         started = trio.current_time()
         try:
-            await opened.policy.run()
+            await policy.run()
         except Exception as error:  # what somebody else wrote must not end the worker
             reason = escape(f"{type(error).__name__}: {error}", 500)
-            observer(PolicyFailed(policy=opened.settings.name, stage="background", reason=reason))
+            observer(PolicyFailed(policy=name, stage="background", reason=reason))
         else:
             return
         if trio.current_time() - started > longest:

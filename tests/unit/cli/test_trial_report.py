@@ -112,7 +112,8 @@ async def test_an_observer_that_is_too_slow_is_no_reason_to_wait(
     autojump_clock: MockClock,
 ) -> None:
     told = report(await tried('sleeper\nmode = "observe"\ntimeout = "1s"'))
-    assert said(told) == [("mail", "sleeper", "cancelled", "no answer in time")]
+    detail = "timeout; on_error: defer; enforced, it would decide"
+    assert said(told) == [("mail", "sleeper", "failed", detail)]
 
 
 async def test_each_recipient_is_told_of_in_the_order_given() -> None:

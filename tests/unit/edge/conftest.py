@@ -173,7 +173,7 @@ class World:
         watchdog = Watchdog()
         self.nursery.start_soon(watchdog.run)
         opened = [
-            Opened(PolicySettings("test", f"p{index}", **settings), policy)
+            Opened(PolicySettings("test", f"p{index}", **settings), type(policy), policy)
             for index, policy in enumerate(policies)
         ]
         self.policies = Policies(opened, watchdog)

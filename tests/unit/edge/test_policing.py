@@ -31,6 +31,7 @@ from edgerelay.policy import (
     Discard,
     Evidence,
     ForwardPath,
+    HeaderField,
     Hold,
     Mailbox,
     MailTransaction,
@@ -557,3 +558,19 @@ async def test_a_header_too_large_to_read_is_refused(
     heard = await client.send_mail("X: 0123456789\r\n" * 300_000)
     assert heard.startswith("552 5.3.4")
     await world.assert_no_content()
+
+
+async def test_a_field_of_another_message_is_not_cut_out_of_this_one(
+    autojump_clock: MockClock, world: World
+) -> None:
+    kept: list[HeaderField] = []
+
+    async def on_message(_: MailTransaction, message: Message) -> MessageVerdict:
+        kept.append(message.fields[0])
+        return Tag((Remove(kept[0]),))
+
+    world.police(policy(on_message=on_message))
+    client = await world.greeted()
+    for content in ("X-One: 1\r\n\r\nbody\r\n", "Subject: two\r\n\r\nbody\r\n"):
+        assert (await client.send_mail(content)).startswith("250")
+    assert world.spool.contents == [b"\r\nbody\r\n", b"Subject: two\r\n\r\nbody\r\n"]

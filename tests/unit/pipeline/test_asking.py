@@ -603,3 +603,17 @@ async def test_a_session_may_die_at_any_time(when: float, autojump_clock: MockCl
             await message(talk)
     assert trio.current_time() <= max(when, 0)
     assert trio.lowlevel.current_statistics().tasks_living == tasks
+
+
+async def test_an_observer_that_takes_too_long_has_failed(autojump_clock: MockClock) -> None:
+    records: Records = []
+    async with trio.open_nursery() as nursery:
+        slow = configured("o", policy(on_message=says(REJECT, 30)), Mode.OBSERVE, timeout=3)
+        talk = conversation(nursery, slow, policy(on_message=says(CONTINUE)), records=records)
+        assert not (await message(talk)).verdicts
+        assert trio.current_time() == 0
+        talk.quit()
+    assert [(type(each).__name__, each.entry.name) for each in records] == [
+        ("Failed", "o"),
+        ("Observed", "o"),
+    ]

@@ -217,3 +217,37 @@ async def test_without_any_there_is_nothing_to_ask() -> None:
     assert NO_POLICIES.is_empty
     async with opening(settings("a", mode=Mode.OFF)) as policies:
         assert policies.is_empty
+
+
+class Effectful(Sample):
+    has_effects = True
+
+
+async def test_clients_of_a_trial_share_no_table_with_those_it_is_enforced_for(
+    story: list[str],
+) -> None:
+    lent: list[Mode] = []
+
+    def services(settings: PolicySettings) -> Services:
+        lent.append(settings.mode)
+        return NOTHING
+
+    KINDS["effectful"] = Effectful
+    tables = [settings("a", "effectful", enforce_share=0.5)]
+    async with open_policies(tables, services, lambda _: None) as policies:
+        asked = {
+            entry.observed: entry.hook.__self__  # type: ignore[attr-defined]  # a bound method
+            for number in range(100)
+            for entry in policies.plan_for(IPv4Address(number << 8)).entries[Stage.MAIL]
+        }
+    assert lent == [Mode.ENFORCE, Mode.OBSERVE]
+    assert asked[True] is not asked[False]
+    assert story == ["open a", "open a", "close a", "close a"]
+
+
+async def test_one_that_is_off_is_not_even_made(story: list[str]) -> None:
+    def services(_: PolicySettings) -> Services:
+        raise AssertionError
+
+    async with open_policies([settings("a", mode=Mode.OFF)], services, lambda _: None) as policies:
+        assert policies.is_empty
