@@ -68,10 +68,9 @@ def last_words(hostname: str, why: str) -> Reply:
 
 
 def at_the_door(hostname: str, reply: Reply) -> Reply:
-    """What is said instead of a greeting: nobody has named himself, so no text but the class."""
-    if reply.is_transient:
-        return Reply(421, "4.7.0", f"{hostname} No service at the moment, try again later")
-    return Reply(554, "5.7.1", f"{hostname} No SMTP service for this client")
+    """What is said instead of a greeting: 554 (RFC 5321 section 3.1), or 421 and good-bye."""
+    code = 421 if reply.is_transient else 554
+    return Reply(code, reply.enhanced, f"{hostname} {reply.text}", reply.more)
 
 
 def queued(queue_id: str) -> Reply:

@@ -227,7 +227,7 @@ class Asking:
         trace = self._helpers.trace
         started = trio.current_time() if trace is not None else 0.0
         answer: MessageVerdict = entry.failed
-        failure: ExceptionGroup[Exception] | None = None
+        failure: BaseExceptionGroup[Exception | SystemExit] | None = None
         has_ended = False
         try:
             whom = tuple(self._undecided) if entry.has_effects else self._subjects
@@ -235,7 +235,7 @@ class Asking:
             answer = await (hook if blocked is None else step(hook, blocked))
             self._check(answer)
             has_ended = True
-        except* Exception as errors:
+        except* (Exception, SystemExit) as errors:  # a policy ends itself, not the worker
             answer, failure, has_ended = entry.failed, errors, True
         finally:
             for kind in entry.provides:
@@ -411,7 +411,7 @@ def _by_subject(answer: MessageVerdict, subjects: Sequence[Subject]) -> Mapping[
     return dict.fromkeys(subjects, answer) if isinstance(answer, DECISIVE) else {}
 
 
-def _text(failure: ExceptionGroup[Exception]) -> str:
+def _text(failure: BaseExceptionGroup[Exception | SystemExit]) -> str:
     """What went wrong, innermost errors first named; the traceback is the author's affair."""
     errors: list[str] = []
     waiting: list[BaseException] = [failure]

@@ -135,7 +135,7 @@ async def test_a_client_refused_at_the_door_may_only_quit(
     client = world.connect()
     await client.dialogue(
         """
-        S: 554 5.7.1 mx.example.org No SMTP service for this client \\(s=
+        S: 554 5.7.23 mx.example.org Not from there \\(s=
         C: EHLO client.example
         S: 503 5.5.1
         C: QUIT
@@ -151,7 +151,7 @@ async def test_a_client_deferred_at_the_door_hears_421(
     world.set(delay_reject=False)
     world.police(policy(on_connect=says(DEFER)))
     client = world.connect()
-    assert (await client.hear()).startswith("421 4.7.0 mx.example.org")
+    assert (await client.hear()).startswith("421 4.7.1 mx.example.org Come again")
     assert await client.is_hung_up()
 
 
@@ -437,6 +437,19 @@ async def test_awkward_policies_cost_their_own_answers_alone(
     if on_error is OnError.CONTINUE:
         assert failed["p2"] == "OSError: /etc/secret: no such file"
         assert "p3" in failed
+
+
+async def test_a_policy_that_wants_to_end_the_program_ends_nothing(
+    autojump_clock: MockClock, world: World
+) -> None:
+    async def exits(*_: object) -> MessageVerdict:
+        raise SystemExit(1)
+
+    world.police(policy(on_rcpt=exits), on_error=OnError.CONTINUE)
+    client = await world.greeted()
+    assert (await client.send_mail()).startswith("250")
+    (failed,) = world.told(PolicyFailed)
+    assert failed.reason == "SystemExit: 1"
 
 
 async def test_a_thousand_such_sessions_leave_no_task_and_no_memory(
