@@ -14,57 +14,48 @@ from trio.lowlevel import Task
 
 
 class _CancelAt(Instrument):
-    """Cancels ``scope`` when ``task`` runs on after its ``left``-th wait."""
+    """Cancels ``scope`` at the ``left``-th wait of ``task``: in it, or when it runs on."""
 
-    def __init__(self, task: Task, scope: trio.CancelScope, left: int) -> None:
-        self._task, self._scope, self.left = task, scope, left
+    def __init__(self, task: Task, scope: trio.CancelScope, left: int, *, inside: bool) -> None:
+        self._task, self._scope, self.left, self._inside = task, scope, left, inside
 
     def before_task_step(self, task: Task) -> None:
+        if not self._inside:
+            self._count(task)
+
+    def after_task_step(self, task: Task) -> None:
+        if self._inside:
+            self._count(task)
+
+    def _count(self, task: Task) -> None:
         if task is self._task:
             self.left -= 1
             if self.left == 0:
                 self._scope.cancel()
 
 
-async def cancel_at(number: int, work: Callable[[], Awaitable[object]]) -> bool:
+async def cancel_at(
+    number: int, work: Callable[[], Awaitable[object]], *, inside: bool = False
+) -> bool:
     """Run ``work`` here, cancelling it from its ``number``-th wait on, which is 1 or more.
 
     Returns False if it ended before that. Other tasks are not counted.
     """
     with trio.CancelScope() as scope:
-        instrument = _CancelAt(trio.lowlevel.current_task(), scope, number)
+        task = trio.lowlevel.current_task()
+        instrument = _CancelAt(task, scope, number, inside=inside)
         trio.lowlevel.add_instrument(instrument)
         try:
             await work()
         finally:
             trio.lowlevel.remove_instrument(instrument)
     return instrument.left <= 0
-
-
-class _CancelDuring(Instrument):
-    """Cancels ``scope`` while ``task`` is in its ``left``-th wait."""
-
-    def __init__(self, task: Task, scope: trio.CancelScope, left: int) -> None:
-        self._task, self._scope, self.left = task, scope, left
-
-    def after_task_step(self, task: Task) -> None:
-        if task is self._task:
-            self.left -= 1
-            if self.left == 0:
-                self._scope.cancel()
 
 
 async def cancel_during(number: int, work: Callable[[], Awaitable[object]]) -> bool:
     """Like `cancel_at`, but while ``work`` is in its ``number``-th wait, as most cancellations
     come: what it waits for is not there yet, and never will be."""
-    with trio.CancelScope() as scope:
-        instrument = _CancelDuring(trio.lowlevel.current_task(), scope, number)
-        trio.lowlevel.add_instrument(instrument)
-        try:
-            await work()
-        finally:
-            trio.lowlevel.remove_instrument(instrument)
-    return instrument.left <= 0
+    return await cancel_at(number, work, inside=True)
 
 
 async def cancel_at_every_checkpoint(work: Callable[[], Awaitable[object]]) -> int:
