@@ -126,9 +126,13 @@ class Session:
             tls = str(self._transport.tls or "")
             # After QUIT nothing more can come: nothing to wait for.
             await self._transport.aclose(linger=self._end != "quit")
-            if self._place is not None:
-                self._place.leave()
+            self._leave()
             self._record.end(self._end or "lost", tls)
+
+    def _leave(self) -> None:
+        """The connection is closed: another one of the same client may have its place."""
+        if self._place is not None:
+            self._place.leave()
 
     async def _serve(self) -> None:
         try:
@@ -174,6 +178,7 @@ class Session:
             if failure is None and self._end == "quit":
                 # Those who only observe may finish; the client need not wait for them.
                 await self._transport.aclose(linger=False)
+                self._leave()
                 self._policing.quit()
             else:
                 nursery.cancel_scope.cancel()
