@@ -51,11 +51,13 @@ class SpfResult(Evidence):
 
     @property
     def authentication_results(self) -> tuple[AuthenticationResult, ...]:
+        """MAIL FROM first: some who read the field look for one result of SPF and no more."""
         return tuple(
             AuthenticationResult(
                 "spf", check.outcome.value, ((f"smtp.{check.identity}", check.text),), check.reason
             )
-            for check in self.checks
+            for check in (self.mail_from, self.helo)
+            if check is not None
         )
 
 

@@ -42,8 +42,8 @@ async def test_a_pass_is_no_objection_and_evidence() -> None:
     assert [
         (result.result, result.properties) for result in said.result.authentication_results
     ] == [
-        ("none", (("smtp.helo", "mx.sender.test"),)),
         ("pass", (("smtp.mailfrom", "joe@good.test"),)),
+        ("none", (("smtp.helo", "mx.sender.test"),)),
     ]
 
 

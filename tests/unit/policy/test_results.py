@@ -20,8 +20,8 @@ def test_spf_names_the_identity_it_asked_of() -> None:
     result = SpfResult((helo, mail))
     assert (result.helo, result.mail_from) == (helo, mail)
     assert result.authentication_results == (
-        AuthenticationResult("spf", "none", (("smtp.helo", "mx.example"),)),
         AuthenticationResult("spf", "fail", (("smtp.mailfrom", "u@a.example"),), "not designated"),
+        AuthenticationResult("spf", "none", (("smtp.helo", "mx.example"),)),
     )
     assert SpfResult(()).mail_from is None
 
