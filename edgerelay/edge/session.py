@@ -160,6 +160,7 @@ class Session:
         await self._farewell(self._end)
 
     async def _hang_up(self) -> None:
+        """Close; another connection of the same client may have its place. Idempotent."""
         # After QUIT nothing more can come: nothing to wait for.
         await self._transport.aclose(linger=self._end != "quit")
         if self._place is not None:
@@ -233,7 +234,7 @@ class Session:
         """A policy keeps our own task: say good-bye from another one, and hang up."""
         self._end = "trouble"
         await self._farewell("trouble")
-        await self._transport.aclose()
+        await self._hang_up()
         self._end_beside()
 
     def _end_beside(self) -> None:

@@ -408,9 +408,10 @@ async def talk(transport: MemoryTransport) -> bytes:
     return heard
 
 
+@pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("delay_reject", [True, False])
 async def test_cancelled_anywhere_policies_stop_and_what_was_committed_was_acknowledged(
-    autojump_clock: MockClock, world: World, delay_reject: bool
+    autojump_clock: MockClock, world: World, delay_reject: bool, inside: bool
 ) -> None:
     work = Work(0.5)
 
@@ -458,7 +459,7 @@ async def test_cancelled_anywhere_policies_stop_and_what_was_committed_was_ackno
                     assert heard.count(b"queued as") == len(world.spool.messages)
                     completed += len(world.spool.messages)
 
-    assert await cancel_at_every_checkpoint(whole_session, family=True) > 30
+    assert await cancel_at_every_checkpoint(whole_session, inside=inside, family=True) > 30
     assert completed > 0
 
 

@@ -372,6 +372,7 @@ async def test_a_slow_observer_keeps_nobody_waiting(
     await client.dialogue("C: QUIT\nS: 221")
     assert await client.is_hung_up()
     assert trio.current_time() == 0
+    assert world.edge._shared.limits.report() == {}  # nor does it keep the client's place
     await trio.sleep(6)
     assert world.edge.gauges()["sessions"] == 0
 
