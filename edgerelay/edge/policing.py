@@ -25,7 +25,18 @@ from edgerelay.pipeline.edits import Edited, apply
 from edgerelay.pipeline.message import ReadMessage
 from edgerelay.pipeline.plan import Plan
 from edgerelay.pipeline.records import Failed, Observed, Trace
-from edgerelay.policy import Decisive, Defer, Edit, Reject, Remove, Session
+from edgerelay.policy import (
+    AuthenticationResult,
+    Decisive,
+    Defer,
+    Discard,
+    Edit,
+    Evidence,
+    HeaderField,
+    Reject,
+    Remove,
+    Session,
+)
 
 #: Seconds that policies in observe mode have after the reply.
 GRACE: Final = 5.0
@@ -59,7 +70,9 @@ class Policing:
         trace: Trace | None = None,
     ) -> None:
         self._shared = shared
+        self._plan = plan
         self._token = session.token
+        self._is_trusted = session.is_trusted
         self._counts = shared.policies.counts
         self._talk = Conversation(
             plan,
@@ -96,28 +109,28 @@ class Policing:
     ) -> Refusal | Judgement:
         """``forward_paths`` are all that RCPT was answered 250 for.
 
-        If nobody is to have it, that is the reply; if some are, the others' verdicts are part
-        of the judgement, since without PRDR there is one reply for all.
+        If somebody is to have it, or it is dropped for all, the verdicts are part of the
+        judgement, since without PRDR there is one reply for all. Otherwise a refusal is the
+        reply: where some would have it refused and the rest dropped, a report to whom it claims
+        to be from would be the only mail that came of it.
         """
-        outcome = await self._talk.message(message)
+        # What is a file is handed over with the reply: nobody can read on in it.
+        in_memory = message.body is not None
+        outcome = await self._talk.message(message, may_be_read_on=in_memory)
         for path, verdict in outcome.verdicts.items():
             self._counts.decided(outcome.decided_by[path], verdict)
-        refusals = [
+        verdicts = [outcome.verdicts.get(path) for path in forward_paths]
+        refused = [
             path
-            for path in forward_paths
-            if isinstance(outcome.verdicts.get(path), Defer | Reject)
+            for path, verdict in zip(forward_paths, verdicts, strict=True)
+            if isinstance(verdict, Defer | Reject)
         ]
-        if len(refusals) == len(forward_paths):
+        if refused and all(isinstance(each, Defer | Reject | Discard) for each in verdicts):
             # One that may try again shall: at the retry the others hear theirs.
-            first = next((p for p in refusals if _is_transient(outcome, p)), refusals[0])
+            first = next((p for p in refused if _is_transient(outcome, p)), refused[0])
             return _said(outcome, first)
-        forged = authentication_results.forged(
-            message.named(authentication_results.NAME), self._shared.result_names
-        )
-        edited = apply(_of_this(message, outcome.edits), forged)
-        results = [
-            result for evidence in outcome.evidence for result in evidence.authentication_results
-        ]
+        edited = apply(_of_this(message, outcome.edits), self._forged(message))
+        results = [result for each in outcome.evidence for result in self._results(each)]
         if results:
             ours = authentication_results.field(self._shared.result_names[0], results)
             edited = edited.below(ours)
@@ -126,6 +139,20 @@ class Policing:
             {path: v for path, v in outcome.verdicts.items() if path is not None},
             {p: entry.name for p, entry in outcome.decided_by.items() if p is not None},
         )
+
+    def _forged(self, message: ReadMessage) -> Sequence[HeaderField]:
+        if self._is_trusted:  # its results are our own house's
+            return ()
+        named = message.named(authentication_results.NAME)
+        return authentication_results.forged(named, self._shared.result_names)
+
+    def _results(self, evidence: Evidence) -> Sequence[AuthenticationResult]:
+        try:
+            return tuple(evidence.authentication_results)
+        except Exception as error:  # a policy's own property
+            entry = self._plan.provider[type(evidence)]
+            self._record(Failed(entry, f"{type(error).__name__}: {error}"))
+            return ()
 
     def reset(self) -> None:
         self._talk.reset()

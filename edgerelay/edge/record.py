@@ -88,7 +88,9 @@ class Record:
             )
         )
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):  # the first of several is a beginning
+            error = error.exceptions[0]
         detail = escape(f"session {self.token}: {type(error).__name__}: {error}", 500)
         self._observer(Trouble(where="edge", what="session failed", detail=detail))
 

@@ -28,6 +28,7 @@ NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again lat
 NOT_STORED: Final = Reply(451, "4.3.0", "The message could not be stored, try again later")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
 HEADER_TOO_LARGE: Final = Reply(552, "5.3.4", "The header section is too large")
+NO_TRANSACTION: Final = Reply(503, "5.5.1", "No mail transaction is open")
 NO_SERVICE: Final = Reply(503, "5.5.1", "No service here; QUIT is all that is left")
 LOOP: Final = Reply(554, "5.4.6", "Too many hops, this message is going round in circles")
 PROBLEMS: Final = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import trio
 
@@ -58,6 +58,10 @@ TLS_TIMEOUT: Final = 30.0
 _FAREWELL: Final = 2.0
 #: So many commands of one pipelined group are answered before others have their turn.
 _TURN: Final = 64
+#: Seconds that a pipelined group's replies may wait for one that policies take long over.
+_PROMPT: Final = 1.0
+
+T = TypeVar("T")
 
 
 class _EndedError(Exception):
@@ -72,10 +76,11 @@ class Session:
     """`run` is all there is to do with it; `stop` may be called from elsewhere."""
 
     __slots__ = (
+        "_beside",
         "_end",
         "_extended",
         "_is_deaf",
-        "_is_given_up",
+        "_is_late",
         "_listener",
         "_place",
         "_policing",
@@ -102,8 +107,9 @@ class Session:
         self._extended = False
         self._end = ""
         self._policing: Policing | None = None
+        self._beside: trio.Nursery | None = None  # where policies work
         self._is_deaf = False  # refused before the greeting: QUIT is all that is left
-        self._is_given_up = False  # its client has been sent away, and nothing may follow
+        self._is_late = False  # what was answered had to wait, and so did its client
 
     def stop(self) -> None:
         """Wake a client that has no transaction: it is to hear 421."""
@@ -123,16 +129,8 @@ class Session:
             raise
         finally:
             self._end_transaction()
-            tls = str(self._transport.tls or "")
-            # After QUIT nothing more can come: nothing to wait for.
-            await self._transport.aclose(linger=self._end != "quit")
-            self._leave()
-            self._record.end(self._end or "lost", tls)
-
-    def _leave(self) -> None:
-        """The connection is closed: another one of the same client may have its place."""
-        if self._place is not None:
-            self._place.leave()
+            await self._hang_up()
+            self._record.end(self._end or "lost", str(self._transport.tls or ""))
 
     async def _serve(self) -> None:
         try:
@@ -143,54 +141,105 @@ class Session:
                     await self._converse(rest)
                 else:
                     await self._converse_policed(rest, plan)
-        except _EndedError as ended:
-            self._end = ended.why
-            await self._farewell(ended.why)
-        except DeadlinePassed:
-            self._end = "shutdown" if self._shared.stopping else "timeout"
-            await self._farewell(self._end)
-        except TransportError:
-            self._end = self._end or "lost"
         except Exception as error:  # one escaped exception would end every session
-            self._end = "trouble"
-            self._record.fail(error)
-            await self._farewell("trouble")
+            await self._conclude(error)
+
+    async def _conclude(self, error: BaseException) -> None:
+        """Note how it ends, and tell a client that may still hear it."""
+        match error:
+            case _EndedError():
+                self._end = error.why
+            case DeadlinePassed():
+                self._end = "shutdown" if self._shared.stopping else "timeout"
+            case TransportError():
+                self._end = self._end or "lost"
+                return
+            case _:
+                self._end = "trouble"
+                self._record.fail(error)
+        await self._farewell(self._end)
+
+    async def _hang_up(self) -> None:
+        """Close; another connection of the same client may have its place. Idempotent."""
+        # After QUIT nothing more can come: nothing to wait for.
+        await self._transport.aclose(linger=self._end != "quit")
+        if self._place is not None:
+            self._place.leave()
 
     async def _converse_policed(self, rest: bytes, plan: Plan) -> None:
         """Converse with policies at work beside it, all in a nursery of this session's own.
 
         Whatever they do to that nursery ends here, with the socket outside of it: the client
-        hears 421 (`_serve`).
+        hears 421. A client is never kept waiting for them to let go, nor is its place.
         """
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
+        try:
+            async with trio.open_nursery() as self._beside:
+                # In a task of its own: a scope or nursery that a policy leaves open in it is
+                # an error of that task, and would be one of this task otherwise.
+                self._beside.start_soon(self._converse_beside, rest, plan, self._beside)
+        except BaseExceptionGroup as group:
+            if group.subgroup(KeyboardInterrupt):
+                raise
+            errors = group.split(trio.Cancelled)[1]
+            if errors is not None:
+                await self._conclude(errors)
+            # A cancellation from outside goes on, as what it is.
+            await trio.lowlevel.checkpoint_if_cancelled()
+        finally:
+            self._policing = self._beside = None
 
-            def stuck() -> None:
-                nursery.start_soon(self._give_up)
+    async def _converse_beside(self, rest: bytes, plan: Plan, nursery: trio.Nursery) -> None:
+        session = self._as_policies_see_it("")
+        self._policing = Policing(self._shared, plan, session, nursery, self._on_stuck)
+        try:
+            await self._converse(rest, await self._wait_for(self._policing.connect()))
+        except Exception as error:
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):  # what is said and closed is bounded
+                await self._conclude(error)
+                await self._hang_up()
+        self._end_transaction()
+        if self._end == "quit":
+            # Those who only observe may finish.
+            await self._hang_up()
+            self._policing.quit()
+        else:
+            nursery.cancel_scope.cancel()
 
-            session = self._as_policies_see_it("")
-            self._policing = Policing(self._shared, plan, session, nursery, stuck)
-            try:
-                await self._converse(rest, await self._policing.connect())
-            except Exception as error:  # raised again below, without a group around it
-                failure = error
-            self._end_transaction()
-            if failure is None and self._end == "quit":
-                # Those who only observe may finish; the client need not wait for them.
-                await self._transport.aclose(linger=False)
-                self._leave()
-                self._policing.quit()
-            else:
-                nursery.cancel_scope.cancel()
-        self._policing = None
-        if failure is not None:
-            raise failure
+    async def _wait_for(self, answer: Awaitable[T]) -> T:
+        """Let policies answer; a client that goes away meanwhile ends all of it."""
+        transport, now = self._transport, self._record.now
+        started = now()
+        # Who has sent more than this already, a QUIT perhaps, may have sent all and still read.
+        transport.attend(self._on_lost, may_end=not self._protocol.is_drained)
+        try:
+            return await answer
+        finally:
+            transport.unattend()
+            answered = now()
+            # The client's time to hear the answer begins with the answer.
+            transport.deadline = answered + self._shared.settings.command_timeout
+            if answered - started > _PROMPT:
+                self._is_late = True
+
+    def _on_lost(self) -> None:
+        self._end = "lost"
+        self._end_beside()
+
+    def _on_stuck(self) -> None:
+        if self._beside is not None:
+            self._beside.start_soon(self._give_up)
 
     async def _give_up(self) -> None:
         """A policy keeps our own task: say good-bye from another one, and hang up."""
-        self._is_given_up = True
+        self._end = "trouble"
         await self._farewell("trouble")
-        await self._transport.aclose()
+        await self._hang_up()
+        self._end_beside()
+
+    def _end_beside(self) -> None:
+        if self._beside is not None:
+            self._beside.cancel_scope.cancel()
 
     def _as_policies_see_it(self, helo: str) -> PolicySession:
         record = self._record
@@ -264,8 +313,6 @@ class Session:
             return replies.greeting(self._shared.settings.hostname)
         reply = replies.at_the_door(self._shared.settings.hostname, refusal.reply)
         self._is_deaf = True
-        if reply.is_transient:
-            self._end = "refused"
         return self._refused_by(refusal, "connect", reply)
 
     async def _answer(self) -> None:
@@ -280,7 +327,8 @@ class Session:
             said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
             if type(event) is StartTls:
                 await self._secure()
-            elif len(said) >= _TURN:
+            elif len(said) >= _TURN or self._is_late:
+                self._is_late = False
                 await self._transport.send(self._take_said())
                 await trio.lowlevel.checkpoint()
 
@@ -322,7 +370,8 @@ class Session:
         return self._hello() if self._policing is None else self._hello_policed(event)
 
     async def _hello_policed(self, event: Hello) -> Reply:
-        refusal = await self._police.hello(self._as_policies_see_it(event.name))
+        session = self._as_policies_see_it(event.name)
+        refusal = await self._wait_for(self._police.hello(session))
         return self._hello() if refusal is None else self._refused_by(refusal, "ehlo")
 
     def _hello(self) -> Reply:
@@ -335,7 +384,7 @@ class Session:
         return self._mail(event) if self._policing is None else self._mail_policed(event)
 
     async def _mail_policed(self, event: Mail) -> Reply:
-        refusal = await self._police.mail(event.envelope)
+        refusal = await self._wait_for(self._police.mail(event.envelope))
         if refusal is not None:
             return self._refused_by(refusal, "mail", path=event.envelope.reverse_path)
         return self._mail(event)
@@ -345,7 +394,9 @@ class Session:
         return replies.MAIL_OK
 
     async def _on_rcpt(self, event: Rcpt) -> Reply:
-        transaction, recipient = self._open_transaction(), event.recipient
+        transaction, recipient = self._transaction, event.recipient
+        if transaction is None:
+            return self._out_of_order()
         if transaction.knows(recipient):
             return replies.RCPT_OK
         reverse_path, forward_path = transaction.envelope.reverse_path, recipient.forward_path
@@ -358,7 +409,7 @@ class Session:
             if not isinstance(answer, RecipientIsRefused):
                 # Policies are asked last: a stranger's address must leave no trace in a table.
                 if self._policing is not None:
-                    refusal = await self._policing.rcpt(forward_path)
+                    refusal = await self._wait_for(self._policing.rcpt(forward_path))
                     if refusal is not None:
                         return self._refused_by(
                             refusal, "rcpt", path=reverse_path, to=forward_path
@@ -371,7 +422,9 @@ class Session:
         return self._refuse("rcpt", reply, reverse_path, forward_path)
 
     def _on_start_data(self, _: StartData) -> Reply:
-        transaction = self._open_transaction()
+        transaction = self._transaction
+        if transaction is None:
+            return self._out_of_order()
         if not self._shared.has_room:
             return self._refuse("data", replies.NO_ROOM, transaction.envelope.reverse_path)
         transaction.open_content()
@@ -411,9 +464,11 @@ class Session:
         message = await transaction.read()
         if isinstance(message, Reply):
             return message
-        judgement = await self._policing.message(message, transaction.forward_paths)
-        if self._is_given_up:  # it has heard 421: to take the message now would double it
-            raise _EndedError("trouble")
+        asked = self._policing.message(message, transaction.forward_paths)
+        judgement = await self._wait_for(asked)
+        # A policy may have swallowed our cancellation. Who has heard 421, or is gone, sends the
+        # message again: to take it now would double it.
+        await trio.lowlevel.checkpoint_if_cancelled()
         return judgement
 
     def _on_reset(self, _: Reset) -> Reply:
@@ -464,6 +519,8 @@ class Session:
         if said.is_permanent:
             self._record.errors += 1
         self._record.refuse(command, said, path, to, refusal.policy)
+        if said.code == 421:  # RFC 5321 section 3.8: it closes the channel, whoever says it
+            self._end = "refused"
         return self._within_budget(said)
 
     def _refuse(self, command: str, reply: Reply, path: ReversePath, to: object = "") -> Reply:
@@ -475,6 +532,11 @@ class Session:
             self._end = "errors"
             reply = replies.last_words(self._shared.settings.hostname, "errors")
         return replies.signed(reply, self._record.token)
+
+    def _out_of_order(self) -> Reply:
+        """A refused EHLO leaves the protocol where it was, but has ended the transaction."""
+        self._record.errors += 1
+        return self._within_budget(replies.NO_TRANSACTION)
 
     def _open_transaction(self) -> MailTransaction:
         if self._transaction is None:

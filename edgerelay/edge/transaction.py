@@ -168,32 +168,31 @@ class MailTransaction:
         queue_id = self._shared.spool.allocate_id()
         deliveries = tuple(self._deliveries(judgement))
         held = next((each.reason for each in deliveries if each.status is Status.HELD), "")
-        committed = Committed(queue_id, end.size, judgement.edited.score, held)
         try:
-            await content.cut(judgement.edited.removed)
             if deliveries:
+                await content.cut(judgement.edited.removed)
                 message = self._message(queue_id, content, client, judgement, deliveries)
                 await self._shared.spool.commit(message)
         except SpoolError as error:
             return self._not_stored(error)
-        self._tell_discarded(committed, session, judgement)
-        return committed
+        self._tell_discarded(queue_id, session, judgement)
+        return Committed(queue_id, content.size, judgement.edited.score, held)
 
     def _deliveries(self, judgement: Judgement) -> Iterator[NewDelivery]:
         """One for each lane, and one for each word that a policy had for somebody alone."""
         elsewhere = self._elsewhere(judgement)
-        for own, recipients in self._lanes.items():
-            lane = elsewhere or own
-            if not judgement.verdicts:
+        if elsewhere is None and not judgement.verdicts:
+            for lane, recipients in self._lanes.items():
                 yield NewDelivery(lane, tuple(recipients))
-                continue
-            by_fate: dict[tuple[str, Status, str], list[Recipient]] = {}
+            return
+        by_fate: dict[tuple[str, Status, str], list[Recipient]] = {}
+        for lane, recipients in self._lanes.items():
             for recipient in recipients:
-                fate = _fate(lane, recipient.forward_path, judgement)
+                fate = _fate(elsewhere or lane, recipient.forward_path, judgement)
                 if fate is not None:
                     by_fate.setdefault(fate, []).append(recipient)
-            for (where, status, reason), to in by_fate.items():
-                yield NewDelivery(where, tuple(to), status, reason)
+        for (lane, status, reason), to in by_fate.items():
+            yield NewDelivery(lane, tuple(to), status, reason)
 
     def _elsewhere(self, judgement: Judgement) -> str | None:
         if judgement.edited.next_hops is None:
@@ -205,20 +204,24 @@ class MailTransaction:
             self._shared.observer(Trouble(where="policy", what=what, detail=hops))
         return lane
 
-    def _tell_discarded(self, committed: Committed, session: str, judgement: Judgement) -> None:
+    def _tell_discarded(self, queue_id: QueueId, session: str, judgement: Judgement) -> None:
+        dropped: dict[tuple[str, str], list[str]] = {}
         for path in self.forward_paths if judgement.verdicts else ():
             verdict = judgement.verdicts.get(path)
             if isinstance(verdict, Discard):
-                self._shared.observer(
-                    MessageDiscarded(
-                        queue_id=committed.queue_id,
-                        session=session,
-                        policy=judgement.deciders.get(path, ""),
-                        reason=escape(verdict.reason, 200),
-                        reverse_path=escape(str(self.envelope.reverse_path)),
-                        recipients=[escape(str(path))],
-                    )
+                by = (judgement.deciders.get(path, ""), verdict.reason)
+                dropped.setdefault(by, []).append(escape(str(path)))
+        for (policy, reason), paths in dropped.items():
+            self._shared.observer(
+                MessageDiscarded(
+                    queue_id=queue_id,
+                    session=session,
+                    policy=policy,
+                    reason=escape(reason, 200),
+                    reverse_path=escape(str(self.envelope.reverse_path)),
+                    recipients=paths,
                 )
+            )
 
     def close(self) -> None:
         """Forget what was not committed. Idempotent."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -33,6 +34,9 @@ _YIELD_ABOVE: Final = 32 * 1024
 LINGER_SECONDS: Final = 1.0
 _LINGER_OCTETS: Final = 1024 * 1024
 
+#: The peer sends no more; where poll(2) cannot say that, only a reset is seen.
+_HANGS_UP: Final[int] = getattr(select, "POLLRDHUP", 0)
+
 
 class SocketTransport:
     """See `Transport`. Takes over a connected, non-blocking socket.
@@ -40,7 +44,18 @@ class SocketTransport:
     Who makes a TCP socket sets TCP_NODELAY, or lets it inherit that from its listener.
     """
 
-    __slots__ = ("_closed", "_ended", "_peer", "_reaper", "_sock", "_tls", "_want", "deadline")
+    __slots__ = (
+        "_closed",
+        "_ended",
+        "_lost",
+        "_may_end",
+        "_peer",
+        "_reaper",
+        "_sock",
+        "_tls",
+        "_want",
+        "deadline",
+    )
 
     def __init__(self, sock: socket.socket, reaper: Reaper, *, peer: str = "") -> None:
         """``peer`` saves a system call where `socket.accept` has told it already."""
@@ -51,6 +66,8 @@ class SocketTransport:
         self._closed = False
         self._ended = False  # the peer has said that it sends no more
         self._want = _RECEIVE
+        self._lost: Callable[[], None] | None = None
+        self._may_end = False
         self.deadline = float("inf")
         reaper.add(self)
 
@@ -168,8 +185,35 @@ class SocketTransport:
         if not self._closed:
             notify_closing(self._sock)
 
+    def attend(self, lost: Callable[[], None], *, may_end: bool = False) -> None:
+        if not self._closed:
+            self._lost, self._may_end = lost, may_end
+            self._reaper.attend(self)
+
+    def unattend(self) -> None:
+        self._lost = None
+        self._reaper.ignore(self)
+
+    def look(self) -> None:
+        lost = self._lost
+        if lost is not None and self._is_deserted():
+            self.unattend()
+            lost()
+
+    def _is_deserted(self) -> bool:
+        poll = select.poll()
+        poll.register(self._sock, _HANGS_UP)
+        flags = sum(flags for _, flags in poll.poll(0))
+        if flags & (select.POLLHUP | select.POLLERR):  # reset, or closed both ways
+            return True
+        if not flags & _HANGS_UP or self._may_end:
+            return False
+        # In TLS what is there to read may be no more than its close_notify.
+        return self._tls is not None or not self._sock.recv(1, socket.MSG_PEEK)
+
     def abort(self) -> None:
         if not self._closed:
+            self.unattend()
             self._closed = True
             self._reaper.discard(self)
             notify_closing(self._sock)

@@ -7,6 +7,7 @@ pass the same contract, `edgerelay.testing.check_transport`. Nothing here knows 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +73,16 @@ class Transport(Protocol):
 
     def expire(self) -> None:
         """Let whoever waits at this moment raise `DeadlinePassed`; nobody: nothing."""
+
+    def attend(self, lost: Callable[[], None], *, may_end: bool = False) -> None:
+        """Call ``lost`` once if the peer goes away while nobody receives, until `unattend`.
+
+        For who works on an answer: the reaper looks, so it takes up to two seconds. A peer
+        that has sent its last may still read: with ``may_end``, or while there is something to
+        receive that is not TLS's own, only a connection that is gone both ways is lost.
+        """
+
+    def unattend(self) -> None: ...
 
     def abort(self) -> None:
         """End it now, without ceremony. Safe at any time, from any task, more than once."""

@@ -105,16 +105,17 @@ class Conversation:
             self._deciders[forward_path] = outcome.decided_by[forward_path]
         self._edits += self._of_rcpt
 
-    async def message(self, message: Message) -> Outcome:
+    async def message(self, message: Message, *, may_be_read_on: bool = True) -> Outcome:
+        """``may_be_read_on``: those in observe mode can still read it after the reply."""
         self._message = message
         deadline = trio.current_time() + self._budget
         asking = self._asking(Stage.MESSAGE, self._mail, tuple(self._accepted), deadline)
         if not self._accepted:
             asking.cut()
         outcome = await asking.outcome()
-        for over in (asking, self._mail):
-            if over is not None:
-                over.retire(self._grace)
+        asking.retire(self._grace if may_be_read_on else 0.0)
+        if self._mail is not None:
+            self._mail.retire(self._grace)
         verdicts = {**self._decided, **outcome.verdicts}
         deciders = {**self._deciders, **outcome.decided_by}
         before = len(outcome.edits) - len(asking.edits)

@@ -34,20 +34,19 @@ class ReadableContent(Protocol):
 class ReadMessage:
     """Implements `edgerelay.policy.Message`; made by `read_message`."""
 
-    __slots__ = ("_body", "_content", "_fields", "_header", "_start")
+    __slots__ = ("_body", "_content", "_fields", "_header", "_start", "_whole", "size")
 
     def __init__(self, content: ReadableContent, header: bytes, start: int) -> None:
         """``header`` is the section with the CRLF of its last field; the body begins at
         ``start``."""
+        self.size = content.size
         self._content = content
         self._header = header
         self._start = start
+        # Held, since who only observes may read on when the content has been handed over.
+        self._whole = content.whole()
         self._fields: tuple[HeaderField, ...] | None = None
         self._body: bytes | None = None
-
-    @property
-    def size(self) -> int:
-        return self._content.size
 
     @property
     def fields(self) -> Sequence[HeaderField]:
@@ -66,40 +65,42 @@ class ReadMessage:
 
     @property
     def body(self) -> bytes | None:
-        if self._body is None and (whole := self._content.whole()) is not None:
-            self._body = whole[self._start :]
+        if self._body is None and self._whole is not None:
+            self._body, self._whole = self._whole[self._start :], None
         return self._body
 
     def chunks(self) -> AsyncIterator[bytes]:
-        return _Chunks(self._content, self._start)
+        return _Chunks(self, self._content, self._start)
 
 
 class _Chunks:
     """The content from an offset on. No generator, so that a reader may leave it half-way."""
 
-    __slots__ = ("_content", "_offset")
+    __slots__ = ("_content", "_message", "_offset", "_start")
 
-    def __init__(self, content: ReadableContent, offset: int) -> None:
+    def __init__(self, message: ReadMessage, content: ReadableContent, start: int) -> None:
+        self._message = message
         self._content = content
-        self._offset = offset
+        self._start = self._offset = start
 
     def __aiter__(self) -> _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._offset >= self._content.size:
+        if self._offset >= self._message.size:
             raise StopAsyncIteration
-        if (whole := self._content.whole()) is not None:
-            piece = whole[self._offset : self._offset + PIECE]
+        if (body := self._message.body) is not None:
+            begin = self._offset - self._start
+            piece = body[begin : begin + PIECE]
         else:
-            piece = await _read(self._content, self._offset)
+            piece = await _read(self._content, self._offset, self._message.size)
         self._offset += len(piece)
         return piece
 
 
-async def _read(content: ReadableContent, offset: int) -> bytes:
+async def _read(content: ReadableContent, offset: int, size: int) -> bytes:
     """The next piece; never an empty one, with which a loop would not end."""
-    piece = await content.read(offset, min(PIECE, content.size - offset))
+    piece = await content.read(offset, min(PIECE, size - offset))
     if not piece:
         raise EOFError("the content is shorter than its size")
     return piece
@@ -135,7 +136,7 @@ async def _beginning(content: ReadableContent) -> bytes:
     offset = 0
     tail = b""
     while offset < content.size and offset <= HEADER_LIMIT:
-        piece = await _read(content, offset)
+        piece = await _read(content, offset, content.size)
         pieces.append(piece)
         if _END in tail + piece or (offset == 0 and piece.startswith(b"\r\n")):
             break

@@ -50,4 +50,8 @@ class Message(Protocol):
         """The body, if it is small enough to be in memory; else see `chunks`."""
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body, at most 256 KiB at a time; begins anew with each call."""
+        """The body, at most 256 KiB at a time; begins anew with each call.
+
+        A policy in observe mode has a body that is not in memory only until the reply is
+        given, and is cut off then.
+        """

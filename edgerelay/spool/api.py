@@ -73,15 +73,21 @@ class Content(Protocol):
         """Write what is buffered if it outgrew memory. Raises `SpoolError`."""
 
     def whole(self) -> bytes | None:
-        """All of it, if it is in memory; whoever wants more may still `feed`."""
+        """All of it, if it is in memory and ours; whoever wants more may still `feed`."""
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Return octets of it, fewer at its end. Raises `SpoolError`."""
+        """Return octets of it, fewer at its end. Raises `SpoolError`.
+
+        Until it is committed or discarded: afterwards that is an error too. Once a first
+        read has returned, and nothing more is fed, several tasks may read, and any of them
+        may be cancelled.
+        """
 
     async def cut(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Leave out octets: (offset, length), in order and disjoint. Raises `SpoolError`.
 
-        After it nothing may be fed. Costs a copy of the file, if there is one.
+        After it nothing may be fed, and octets are found where they are then. Costs a copy of
+        the file, if there is one. After an error or a cancellation only `discard` may follow.
         """
 
     def discard(self) -> None:

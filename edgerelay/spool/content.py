@@ -7,6 +7,7 @@ after it was slow. A file is on the disk, name and all, before a row may name it
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from functools import partial
 from itertools import count
@@ -54,7 +55,8 @@ class ContentStore:
     def forget(self, name: str) -> None:
         """Unlink a file that no content has any more."""
         self.live.discard(name)
-        self.disk.unlink(name)
+        with suppress(OSError):  # the next start sweeps it
+            self.disk.unlink(name)
 
     async def write(self, file: ContentFile, data: bytes) -> None:
         for piece in pieces(data):
@@ -88,6 +90,13 @@ def _kept(ranges: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, i
         start = offset + length
     if start < size:
         yield start, size
+
+
+def _steps(kept: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """(offset, length) of what to read at once."""
+    for start, end in kept:
+        for offset in range(start, end, PIECE):
+            yield offset, min(PIECE, end - offset)
 
 
 def pieces(data: bytes) -> Iterator[memoryview]:
@@ -169,7 +178,7 @@ class SpoolContent:
         self._failure = None
 
     def whole(self) -> bytes | None:
-        if not self.in_memory or self._failure is not None:
+        if not self._is_readable or not self.in_memory:
             return None
         if len(self._chunks) > 1:
             self._chunks = [b"".join(self._chunks)]
@@ -178,73 +187,85 @@ class SpoolContent:
     async def read(self, offset: int, length: int) -> bytes:
         if (whole := self.whole()) is not None:
             return whole[offset : offset + length]
+        if not self._is_readable:
+            raise self._failure or SpoolUnavailable("the content has been handed over")
         try:
             await self._write_out()
             if self.name is None:
                 raise SpoolUnavailable("the content has no file")
-            return await self._store.read(self.name, offset, length)
+            data = await self._store.read(self.name, offset, length)
+            if len(data) < min(length, self.size - offset):
+                raise SpoolUnavailable("the content file is not as long as it was")
+            return data
         except OSError as error:
             raise spool_error(error) from error
+
+    @property
+    def _is_readable(self) -> bool:
+        return self._open and self._failure is None
 
     async def cut(self, ranges: Sequence[tuple[int, int]]) -> None:
         if not ranges:
             return
+        kept = list(_kept(ranges, self.size))
         if (whole := self.whole()) is not None:
-            self._chunks = [b"".join([whole[a:b] for a, b in _kept(ranges, len(whole))])]
-            self._buffered = self.size = len(self._chunks[0])
-        else:
-            await self._cut_file(ranges)
-
-    async def _cut_file(self, ranges: Sequence[tuple[int, int]]) -> None:
-        """Copy what stays into a new file, and go on with that one."""
+            self._hold(b"".join([whole[start:end] for start, end in kept]))
+            return
         await self._write_out()
-        old, size = self.name, self.size
-        self._close_file()
+        # From here on nothing but `discard` may follow a failure or a cancellation.
         self._failure = SpoolUnavailable("a copy of content was interrupted")
         try:
-            new, file = self._store.create()
-            try:
-                kept = await self._copy(old, file, _kept(ranges, size))
-            except BaseException:
-                file.close()
-                self._store.forget(new)
-                raise
+            self._close_file()
+            if sum(end - start for start, end in kept) <= PIECE:
+                await self._take_in(kept)
+            else:
+                await self._copy(kept)
         except OSError as error:
             self._failure = spool_error(error)
             raise self._failure from error
-        if old is not None:
-            self._store.forget(old)
-        self.name, self._file, self.size = new, file, kept
         self._failure = None
-        if self.in_memory:
-            await self._take_in()
 
-    async def _copy(
-        self, old: str | None, file: ContentFile, kept: Iterable[tuple[int, int]]
-    ) -> int:
-        if old is None:
-            raise SpoolUnavailable("the content has no file")
-        total = 0
-        for start, end in kept:
-            while start < end:
-                piece = await self._store.read(old, start, min(PIECE, end - start))
-                if not piece:
-                    raise SpoolUnavailable("the content file is not as long as it was")
-                await self._store.write(file, piece)
-                start += len(piece)
-                total += len(piece)
-        return total
-
-    async def _take_in(self) -> None:
+    async def _take_in(self, kept: Iterable[tuple[int, int]]) -> None:
         """What is small now lies in the database, as all that is small does."""
-        name = self.name
-        if name is None:
-            raise SpoolUnavailable("the content has no file")
-        data = await self._store.read(name, 0, self.size)
-        self._close_file()
-        self._store.forget(name)
+        data = b"".join([await self._piece(offset, length) for offset, length in _steps(kept)])
+        if self.name is not None:
+            self._store.forget(self.name)
         self.name = None
-        self._chunks, self._buffered = [data], len(data)
+        self._hold(data)
+
+    async def _copy(self, kept: Iterable[tuple[int, int]]) -> None:
+        """Write what stays into a new file, and go on with that one."""
+        size, is_7bit = 0, True
+        name, file = self._store.create()
+        try:
+            for offset, length in _steps(kept):
+                piece = await self._piece(offset, length)
+                await self._store.write(file, piece)
+                size += length
+                is_7bit = is_7bit and piece.isascii()
+        except BaseException:
+            with suppress(OSError):
+                file.close()
+            self._store.forget(name)
+            raise
+        if self.name is not None:
+            self._store.forget(self.name)
+        self.name, self._file, self.size, self.is_7bit = name, file, size, is_7bit
+
+    async def _piece(self, offset: int, length: int) -> bytes:
+        if self.name is None:
+            raise SpoolUnavailable("the content has no file")
+        await trio.lowlevel.checkpoint()  # or the page cache would give all of it at once
+        piece = await self._store.read(self.name, offset, length)
+        if len(piece) != length:
+            raise SpoolUnavailable("the content file is not as long as it was")
+        return piece
+
+    def _hold(self, data: bytes) -> None:
+        """``data`` is all there is now."""
+        self._chunks = [data]
+        self._buffered = self.size = len(data)
+        self.is_7bit = data.isascii()
 
     async def _write_out(self) -> None:
         """Let the file hold all of it, for who reads it."""
@@ -280,7 +301,7 @@ class SpoolContent:
             name = self.name
             self.let_go()
             if name is not None:
-                self._store.disk.unlink(name)
+                self._store.forget(name)
 
     def let_go(self) -> None:
         """Leave the file to the row that names it, or to the next sweep. Idempotent."""
@@ -290,7 +311,8 @@ class SpoolContent:
             self._chunks = []
             if self.name is not None:
                 self._store.live.discard(self.name)
-                self._close_file()
+                with suppress(OSError):  # what counts has been synced and closed
+                    self._close_file()
 
     def _ready_file(self) -> ContentFile:
         if self._file is None:

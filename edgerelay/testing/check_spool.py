@@ -103,6 +103,8 @@ async def check_spool(make: MakeSpool) -> None:
     for check in (
         _a_committed_message_is_whole,
         _content_of_any_size_comes_back,
+        _content_can_be_read_before_it_is_committed,
+        _what_is_cut_out_is_gone_and_the_rest_is_as_it_was,
         _on_committed_comes_before_commit_returns,
         _deliveries_settle_one_by_one,
         _outcomes_are_seen_by_later_questions,
@@ -173,6 +175,55 @@ async def _content_of_any_size_comes_back(spool: Spool) -> None:
             pass
         else:
             raise AssertionError("the content of a message that is gone could be read")
+
+
+async def _content_can_be_read_before_it_is_committed(spool: Spool) -> None:
+    for size in (0, 1, 262_144, 262_145, 700_000):
+        octets = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+        message = await new_message(spool, content=octets)
+        content = message.content
+        assert content.whole() == (octets if size <= 262_144 else None)
+        for offset, length in ((0, 10), (size // 2, 300_000), (size - 1, 1), (size, 5)):
+            if offset >= 0:
+                read_ = await content.read(offset, length)
+                assert read_ == octets[offset : offset + length]
+        await spool.commit(message)
+        assert content.whole() is None, "what was handed over is not ours to show"
+        try:
+            await content.read(0, 1)
+        except SpoolError:
+            pass
+        else:
+            raise AssertionError("content was read after its commit")
+        (delivery,) = await due(spool)
+        assert await read(spool, delivery.message) == octets
+        await spool.settle(Finish(delivery.key))
+
+
+_SOME = b"X-Odd: \xc3\xa9\r\n"
+
+
+async def _what_is_cut_out_is_gone_and_the_rest_is_as_it_was(spool: Spool) -> None:
+    for size in (0, 262_144 - 3 * len(_SOME), 262_144, 600_000):
+        rest = b"0123456789abcde\n" * (size // 16 + 1)
+        first, second = rest[: size // 2], rest[size // 2 : size]
+        ranges = [(0, len(_SOME)), (len(_SOME) + len(first), 2 * len(_SOME))]
+        message = await new_message(spool, content=_SOME + first + 2 * _SOME + second)
+        content = message.content
+        assert not content.is_7bit
+        await content.cut(ranges)
+        assert (content.size, content.is_7bit) == (size, True)
+        assert await content.read(size // 2, 4) == second[:4]
+        await content.cut([])
+        await spool.commit(message)
+        (delivery,) = await due(spool)
+        assert (delivery.message.size, delivery.message.is_7bit) == (size, True)
+        assert await read(spool, delivery.message) == first + second
+        await spool.settle(Finish(delivery.key))
+    message = await new_message(spool, content=_SOME * 40_000)
+    await message.content.cut([(0, len(_SOME)), (len(_SOME), 39_999 * len(_SOME))])
+    assert (message.content.whole(), message.content.is_7bit) == (b"", True)
+    message.content.discard()
 
 
 async def _on_committed_comes_before_commit_returns(spool: Spool) -> None:

@@ -44,6 +44,14 @@ async def check_transport(open_pair: OpenPair, tls: TlsContexts, interval: float
             await late(pair, interval)
     async with open_pair() as pair:
         await a_moved_deadline_does_not_fire(pair, interval)
+    for politely in (True, False):
+        async with open_pair() as pair:
+            await a_peer_that_goes_is_noticed_by_who_attends(pair, politely, interval)
+        async with open_pair() as pair:
+            secured = await _secure(pair, tls)
+            await a_peer_that_goes_is_noticed_by_who_attends(secured, politely, interval)
+    async with open_pair() as pair:
+        await a_peer_that_waits_is_not_lost(pair, interval)
     for secure in (
         tls_carries_octets_and_ends_cleanly,
         a_tls_stream_ends_cleanly_for_a_slow_reader,
@@ -203,6 +211,48 @@ async def a_moved_deadline_does_not_fire(pair: Pair, interval: float) -> None:
             with trio.move_on_after(4 * interval):
                 await trio.sleep_forever()
             await theirs.send(b"%d" % turn)
+
+
+async def a_peer_that_goes_is_noticed_by_who_attends(
+    pair: Pair, politely: bool, interval: float
+) -> None:
+    theirs, ours = pair
+    lost, noted = trio.Event(), list[float]()
+
+    def note() -> None:
+        noted.append(trio.current_time())
+        lost.set()
+
+    ours.attend(note)
+    await trio.sleep(2 * interval)
+    assert not noted, "before it went"
+    async with trio.open_nursery() as nursery:
+        if politely:
+            nursery.start_soon(theirs.aclose)
+        else:
+            theirs.abort()
+        with trio.move_on_after(100 * interval):
+            await lost.wait()
+        assert noted, "its going was not noticed"
+        await trio.sleep(2 * interval)
+        assert len(noted) == 1, "and once is enough"
+        ours.abort()
+
+
+async def a_peer_that_waits_is_not_lost(pair: Pair, interval: float) -> None:
+    theirs, ours = pair
+    lost: list[str] = []
+    ours.attend(lambda: lost.append("while it waits"))
+    await theirs.send(b"QUIT\r\n")
+    await trio.sleep(3 * interval)
+    ours.unattend()
+    theirs.abort()
+    await trio.sleep(3 * interval)
+    ours.attend(lambda: lost.append("although we closed first"))
+    ours.abort()
+    ours.attend(lambda: lost.append("although we had closed"))
+    await trio.sleep(3 * interval)
+    assert not lost, lost
 
 
 async def tls_carries_octets_and_ends_cleanly(pair: Pair, tls: TlsContexts) -> None:

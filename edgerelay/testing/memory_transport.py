@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Callable
 
 from trio.lowlevel import ParkingLot, checkpoint
 
@@ -53,6 +54,8 @@ class MemoryTransport:
         self._expiries = 0
         self._reaper: Reaper | None = None
         self._session: _TlsSession | None = None
+        self._lost: Callable[[], None] | None = None
+        self._may_end = False
 
     @property
     def is_closed(self) -> bool:
@@ -131,12 +134,31 @@ class MemoryTransport:
         self._incoming.readers.unpark_all()
         self._outgoing.writers.unpark_all()
 
+    def attend(self, lost: Callable[[], None], *, may_end: bool = False) -> None:
+        if not self._closed and self._reaper is not None:
+            self._lost, self._may_end = lost, may_end
+            self._reaper.attend(self)
+
+    def unattend(self) -> None:
+        self._lost = None
+        if self._reaper is not None:
+            self._reaper.ignore(self)
+
+    def look(self) -> None:
+        lost, incoming = self._lost, self._incoming
+        has_ended = incoming.ended and (self.tls is not None or not incoming.buffer)
+        is_gone = incoming.broken or self._outgoing.broken
+        if lost is not None and (is_gone or (has_ended and not self._may_end)):
+            self.unattend()
+            lost()
+
     def end_output(self) -> None:
         """Send no more, but go on receiving: a TCP FIN without close_notify."""
         self._outgoing.end()
 
     def abort(self) -> None:
         if not self._closed:
+            self.unattend()
             self._closed = True
             if self._reaper is not None:
                 self._reaper.discard(self)
@@ -153,6 +175,7 @@ class MemoryTransport:
             notify = self._session.close_notify()
             if not pipe.broken and not pipe.ended:
                 pipe.buffer += notify
+        self.unattend()
         self._closed = True
         if self._reaper is not None:
             self._reaper.discard(self)

@@ -128,7 +128,8 @@ def test_every_line_gets_one_reply(lines: list[bytes]) -> None:
     lines = [line for line in lines if line[:1] != b"\x16" and b"\r\n" not in line]
     lines = [line for line in lines if not line.endswith(b"\r")]  # with its CRLF, CR CRLF: one too
     _, said = converse([b"".join(line + b"\r\n" for line in [b"EHLO c.example", *lines])], [])
-    assert len(said) == len(lines) + 1
+    took_us_for_a_web_server = said[-1] == b"554 5.5.1 This is an SMTP server\r\n"
+    assert len(said) == len(lines) + 1 or took_us_for_a_web_server
 
 
 @given(st.lists(st.binary(min_size=1, max_size=5000), max_size=20), st.booleans())

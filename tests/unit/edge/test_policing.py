@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import trio
@@ -44,14 +43,13 @@ from edgerelay.policy import (
     Remove,
     Reply,
     RouteTo,
-    Services,
     Session,
     Tag,
 )
 from edgerelay.spool.api import REFUSED_LANE, Status
+from tests.unit.edge.policies import policy, says
 
 World = Any  # tests/unit/edge/conftest.py
-Hook = Callable[..., Awaitable[MessageVerdict]]
 
 REJECT = Reject(Reply(550, "5.7.23", "Not from there"))
 DEFER = Defer(Reply(451, "4.7.1", "Come again"))
@@ -65,24 +63,6 @@ class Found(Evidence):
     @property
     def authentication_results(self) -> tuple[AuthenticationResult, ...]:
         return (AuthenticationResult("spf", "pass", (("smtp.mailfrom", self.domain),)),)
-
-
-def policy(**body: Any) -> Policy[None]:
-    """A policy whose hooks are functions without a self."""
-    hooks = {
-        name: (lambda hook: lambda _, *args: hook(*args))(value) if callable(value) else value
-        for name, value in body.items()
-    }
-    return cast("Policy[None]", type("P", (Policy,), hooks)(None, cast("Services", None)))
-
-
-def says(verdict: MessageVerdict, after: float = 0) -> Hook:
-    async def hook(*_: object) -> MessageVerdict:
-        if after:
-            await trio.sleep(after)
-        return verdict
-
-    return hook
 
 
 @pytest.mark.parametrize("stage", ["on_connect", "on_ehlo", "on_mail", "on_rcpt"])

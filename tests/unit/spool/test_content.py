@@ -12,8 +12,9 @@ from trio.testing import MockClock
 
 from edgerelay.runtime import inline
 from edgerelay.spool.api import SpoolFull, SpoolUnavailable
-from edgerelay.spool.content import PIECE, SLOW_FOR, ContentStore
+from edgerelay.spool.content import PIECE, SLOW_FOR, ContentStore, SpoolContent
 from edgerelay.spool.disk import ContentFile, MemoryDisk
+from edgerelay.testing.cancel import cancel_at_every_checkpoint
 from edgerelay.testing.faulty_disk import FaultyDisk
 
 T = TypeVar("T")
@@ -180,3 +181,146 @@ async def test_a_slow_disk_is_written_and_read_in_a_thread_for_ten_seconds(
     assert await store.read("1-1", 0, 3) == b"xxx"
     assert thread.calls == 4, "and found slow"
     content.discard()
+
+
+# --- reading and cutting -----------------------------------------------------------------------
+
+
+FORGED = b"X: \xc3\xa9\r\n"
+REST = bytes(range(128)) * (PIECE // 64)  # two pieces
+RANGES = [(100, len(FORGED))]
+
+
+async def with_a_field_to_cut(store: ContentStore) -> SpoolContent:
+    content = store.new()
+    if content.feed(REST[:100] + FORGED + REST[100:]):
+        await content.flush()
+    return content
+
+
+async def test_what_is_cut_out_of_a_file_leaves_a_new_file_alone() -> None:
+    disk = MemoryDisk()
+    store = ContentStore(disk, inline, 1)
+    content = await with_a_field_to_cut(store)
+    content.feed(b"tail")  # not in the file yet
+    await content.cut(RANGES)
+    assert disk.files == {"1-2": REST + b"tail"}
+    assert (content.size, content.is_7bit) == (len(REST) + 4, True)
+    assert store.live == {"1-2"}
+    content.seal()
+    assert not content.needs_seal
+    content.discard()
+    assert (disk.files, store.live, store.in_flight) == ({}, set(), 0)
+
+
+async def test_what_is_left_stays_eight_bit_if_it_is() -> None:
+    content = ContentStore(MemoryDisk(), inline, 1).new()
+    content.feed(FORGED + FORGED)
+    await content.cut([(0, len(FORGED))])
+    assert (content.whole(), content.is_7bit) == (FORGED, False)
+    content.feed(b"")
+    content = await with_a_field_to_cut(ContentStore(MemoryDisk(), inline, 1))
+    await content.cut([(0, 50)])
+    assert not content.is_7bit
+
+
+async def test_a_file_of_which_little_is_left_is_taken_into_memory() -> None:
+    disk = MemoryDisk()
+    store = ContentStore(disk, inline, 1)
+    content = await with_a_field_to_cut(store)
+    await content.cut([(100, content.size - PIECE)])
+    assert (content.in_memory, content.needs_seal) == (True, False)
+    assert content.whole() == REST[:100] + REST[100 - PIECE :]
+    assert (disk.files, store.live, content.name) == ({}, set(), None)
+    assert content.take() == REST[:100] + REST[100 - PIECE :]
+
+
+@pytest.mark.parametrize(
+    ("errno", "error"), [(ENOSPC, SpoolFull), (EDQUOT, SpoolFull), (EIO, SpoolUnavailable)]
+)
+@pytest.mark.parametrize("operation", ["create", "write", "read"])
+async def test_a_cut_that_fails_leaves_nothing(
+    errno: int, error: type[Exception], operation: str
+) -> None:
+    disk = FaultyDisk(MemoryDisk(), errno)
+    store = ContentStore(disk, inline, 1)
+    content = await with_a_field_to_cut(store)
+    disk.failing.add(operation)
+    with pytest.raises(error):
+        await content.cut(RANGES)
+    disk.failing.clear()
+    for after in (content.flush, lambda: content.read(0, 1), lambda: content.cut(RANGES)):
+        with pytest.raises(error):
+            await after()
+    assert content.whole() is None
+    with pytest.raises(error):
+        content.seal()
+    content.discard()
+    assert (list(disk.names()), store.live, store.in_flight) == ([], set(), 0)
+
+
+async def test_a_file_shorter_than_it_was_is_no_content() -> None:
+    disk = MemoryDisk()
+    content = await with_a_field_to_cut(ContentStore(disk, inline, 1))
+    del disk.files["1-1"][PIECE:]
+    with pytest.raises(SpoolUnavailable, match="not as long"):
+        await content.cut(RANGES)
+    content.discard()
+    assert disk.files == {}
+
+
+async def test_a_file_that_cannot_be_unlinked_is_left_to_the_next_start() -> None:
+    disk = FaultyDisk(MemoryDisk())
+    store = ContentStore(disk, inline, 1)
+    content = await with_a_field_to_cut(store)
+    disk.failing.add("unlink")
+    await content.cut(RANGES)
+    assert content.size == len(REST)
+    assert store.live == {"1-2"}
+    content.discard()
+    assert (sorted(disk.names()), store.live, store.in_flight) == (["1-1", "1-2"], set(), 0)
+
+
+async def test_a_cut_cancelled_anywhere_leaves_nothing(mock_clock: MockClock) -> None:
+    """On a disk that is slow, so that each piece is a wait in a thread as well."""
+
+    async def in_a_thread(function: Callable[[], T], /) -> T:
+        await trio.lowlevel.checkpoint()
+        return function()
+
+    async def cut() -> None:
+        disk = SlowDisk(mock_clock)
+        store = ContentStore(disk, in_a_thread, 1)
+        content = store.new()
+        try:
+            content.feed(REST[:100] + FORGED + REST[100:])
+            await content.cut(RANGES)
+            assert disk.files == {"1-2": REST}
+        except trio.Cancelled:
+            with pytest.raises(SpoolUnavailable, match="interrupted"):
+                content.seal()
+            raise
+        finally:
+            content.discard()
+            assert (disk.files, store.live, store.in_flight) == ({}, set(), 0)
+
+    assert await cancel_at_every_checkpoint(cut) > 5
+
+
+async def test_readers_of_a_file_do_not_disturb_each_other(autojump_clock: MockClock) -> None:
+    async def in_a_thread(function: Callable[[], T], /) -> T:
+        await trio.sleep(1)
+        return function()
+
+    store = ContentStore(SlowDisk(autojump_clock), in_a_thread, 1)
+    content = await with_a_field_to_cut(store)
+    await content.read(0, 1)
+    with trio.move_on_after(0.5):
+        await content.read(0, 100)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(content.read, 0, 100)
+    assert await content.read(0, 100) == REST[:100]
+    content.discard()
+    with pytest.raises(SpoolUnavailable, match="handed over"):
+        await content.read(0, 100)
