@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from edgerelay.edge import replies
 from edgerelay.edge.shared import Shared
 from edgerelay.mail.address import ForwardPath
 from edgerelay.mail.envelope import Envelope
@@ -212,7 +213,7 @@ def _said(outcome: Outcome, subject: Subject) -> Refusal:
     verdict, entry = outcome.verdicts[subject], outcome.decided_by[subject]
     if not isinstance(verdict, Defer | Reject):
         raise TypeError(f"{verdict!r} has no reply")
-    return Refusal(verdict.reply, entry.name)
+    return Refusal(replies.of_a_policy(verdict.reply), entry.name)
 
 
 def _is_transient(outcome: Outcome, path: ForwardPath) -> bool:

@@ -39,6 +39,9 @@ PROBLEMS: Final = {
     DataProblem.LONG_LINE: Reply(550, "5.6.0", "A line is longer than 998 octets"),
 }
 
+#: Characters of a line that a policy may fill.
+_POLICYS: Final = 450
+
 # RFC 5321 section 4.2.3: a 421 names the host that says it.
 _LAST_WORDS: Final = {
     "shutdown": ("4.3.2", "Service shutting down"),
@@ -66,6 +69,15 @@ def last_words(hostname: str, why: str) -> Reply:
     """The 421 that ends a session; ``why`` is what its `SessionEnded` says."""
     enhanced, text = _LAST_WORDS[why]
     return Reply(421, enhanced, f"{hostname} {text}")
+
+
+def of_a_policy(reply: Reply) -> Reply:
+    """What a policy says, as any client can read it: ASCII, and in lines with room for the
+    session's token (RFC 5321 section 4.5.3.1.5: 512 octets)."""
+    if all(line.isascii() and len(line) <= _POLICYS for line in reply.lines):
+        return reply
+    lines = [line.encode("ascii", "backslashreplace").decode()[:_POLICYS] for line in reply.lines]
+    return Reply(reply.code, reply.enhanced, lines[0], tuple(lines[1:]))
 
 
 def at_the_door(hostname: str, reply: Reply) -> Reply:

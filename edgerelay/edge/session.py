@@ -448,7 +448,8 @@ class Session:
         self._end_transaction()
         if not isinstance(result, Committed):
             return self._refuse("data", result, transaction.envelope.reverse_path)
-        self._record.accept(result, transaction)
+        if result.is_kept:  # else its event says that it is dropped
+            self._record.accept(result, transaction)
         return replies.queued(result.queue_id)
 
     async def _judge(

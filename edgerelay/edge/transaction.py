@@ -48,6 +48,7 @@ class Committed:
     size: int  #: octets, without our own fields
     score: float = 0.0  #: that policies gave
     held: str = ""  #: why it is held for some recipient
+    is_kept: bool = True  #: False: policies had it dropped for everybody
 
 
 NO_JUDGEMENT: Final = Judgement()
@@ -176,7 +177,9 @@ class MailTransaction:
         except SpoolError as error:
             return self._not_stored(error)
         self._tell_discarded(queue_id, session, judgement)
-        return Committed(queue_id, content.size, judgement.edited.score, held)
+        return Committed(
+            queue_id, content.size, judgement.edited.score, held, is_kept=bool(deliveries)
+        )
 
     def _deliveries(self, judgement: Judgement) -> Iterator[NewDelivery]:
         """One for each lane, and one for each word that a policy had for somebody alone."""

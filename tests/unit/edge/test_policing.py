@@ -210,6 +210,7 @@ async def test_a_discarded_message_is_answered_and_dropped(
     assert not world.spool.messages
     (discarded,) = world.told(MessageDiscarded)
     assert (discarded.policy, discarded.reason) == ("p0", "a known worm")
+    assert not world.told(MessageAccepted)
     await world.assert_no_content()
 
 

@@ -28,3 +28,13 @@ def test_a_token_ends_the_last_line() -> None:
         "a",
         "b (s=AB)",
     )
+
+
+def test_a_policys_words_are_ascii_and_fit_a_line() -> None:
+    short = Reply(550, "5.7.1", "no")
+    assert replies.of_a_policy(short) is short
+    said = replies.of_a_policy(Reply(550, "5.7.1", "n\u00e9in " * 200, ("x" * 2000, "y")))
+    assert said.octets.isascii()
+    assert all(len(line) <= 500 for line in said.octets.split(b"\r\n"))
+    assert said.text.startswith("n\\xe9in ")
+    assert said.more[1] == "y"
