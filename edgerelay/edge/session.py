@@ -1,54 +1,32 @@
-"""One connection, from the first octet to the last: events in, replies out.
+"""One connection, from the first octet to the last: who waits for whom, and how it ends.
 
-What octets mean is `edgerelay.smtp`'s, what mail becomes `MailTransaction`'s; here is who
-waits for whom, for how long, and how it ends. Each wait has the transport's deadline.
+What octets mean is `edgerelay.smtp`'s, what a command does `Commands`'s. Here is how long each
+wait may be, which is the transport's deadline, and who is told what at the end.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
 from edgerelay.edge import replies
 from edgerelay.edge.admission import Place, identify
-from edgerelay.edge.boundary import Refused as RecipientIsRefused
 from edgerelay.edge.client import Client
+from edgerelay.edge.commands import Commands
 from edgerelay.edge.limits import Admission
-from edgerelay.edge.policing import Judgement, Policing, Refusal
+from edgerelay.edge.policing import Policing, Refusal
 from edgerelay.edge.proxy import ProxyError
 from edgerelay.edge.record import Record
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
 from edgerelay.edge.shared import Shared
-from edgerelay.edge.transaction import NO_JUDGEMENT, Committed, MailTransaction
-from edgerelay.mail.address import ReversePath
-from edgerelay.mail.envelope import ClientFacts
 from edgerelay.mail.reply import Reply
-from edgerelay.mail.trace import protocol_name
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
-from edgerelay.observe.escape import escape
 from edgerelay.pipeline.plan import Plan
-from edgerelay.policy import Session as PolicySession
-from edgerelay.smtp.events import (
-    DataChunk,
-    EndOfData,
-    Event,
-    Expand,
-    Hello,
-    Help,
-    Mail,
-    Noop,
-    Quit,
-    Rcpt,
-    Refused,
-    Reset,
-    StartData,
-    StartTls,
-    Verify,
-)
+from edgerelay.smtp.events import DataChunk, StartTls
 from edgerelay.smtp.extensions import Extensions
 from edgerelay.smtp.server import ServerProtocol
 
@@ -72,43 +50,19 @@ class _EndedError(Exception):
         self.why = why
 
 
-class Session:
+class Session(Commands):
     """`run` is all there is to do with it; `stop` may be called from elsewhere."""
 
-    __slots__ = (
-        "_beside",
-        "_end",
-        "_extended",
-        "_is_deaf",
-        "_is_late",
-        "_listener",
-        "_place",
-        "_policing",
-        "_protocol",
-        "_record",
-        "_said",
-        "_shared",
-        "_transaction",
-        "_transport",
-        "_trusted",
-    )
+    __slots__ = ("_beside", "_is_late", "_listener", "_place", "_said")
 
     def __init__(self, shared: Shared, transport: Transport, listener: ListenerSettings) -> None:
-        self._shared = shared
-        self._transport = transport
         self._listener = listener
         peer = Client.from_peer(transport.peer)
-        self._record = Record(shared.observer, shared.new_token(), listener.name, peer)
+        record = Record(shared.observer, shared.new_token(), listener.name, peer)
+        super().__init__(shared, transport, record, _protocol(shared, listener))
         self._place: Place | None = None
-        self._trusted = False
-        self._protocol = self._new_protocol()
-        self._transaction: MailTransaction | None = None
         self._said: list[bytes] = []  # replies of a pipelined group, for one write
-        self._extended = False
-        self._end = ""
-        self._policing: Policing | None = None
         self._beside: trio.Nursery | None = None  # where policies work
-        self._is_deaf = False  # refused before the greeting: QUIT is all that is left
         self._is_late = False  # what was answered had to wait, and so did its client
 
     def stop(self) -> None:
@@ -241,18 +195,6 @@ class Session:
         if self._beside is not None:
             self._beside.cancel_scope.cancel()
 
-    def _as_policies_see_it(self, helo: str) -> PolicySession:
-        record = self._record
-        return PolicySession(
-            client=record.client.address if record.client.named else None,
-            token=record.token,
-            listener=record.listener,
-            helo=helo,
-            is_extended=self._extended,
-            tls=str(self._transport.tls or ""),
-            is_trusted=self._trusted,
-        )
-
     async def _farewell(self, why: str) -> None:
         self._transport.deadline = trio.current_time() + _FAREWELL
         reply = replies.last_words(self._shared.settings.hostname, why)
@@ -322,8 +264,7 @@ class Session:
             if type(event) is DataChunk:
                 await self._open_transaction().receive(event.data)
                 continue
-            handle = Session._on_deaf if self._is_deaf else _HANDLERS[type(event)]
-            answer = handle(self, event)
+            answer = self._answer_to(event)
             said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
             if type(event) is StartTls:
                 await self._secure()
@@ -357,222 +298,16 @@ class Session:
         self._protocol.tls_started()
         self._record.helo = ""
 
-    def _on_deaf(self, event: Event) -> Reply:
-        if isinstance(event, Quit):
-            return self._on_quit(event)
-        self._record.errors += 1
-        return self._within_budget(replies.NO_SERVICE)
 
-    def _on_hello(self, event: Hello) -> Reply | Awaitable[Reply]:
-        self._end_transaction()
-        self._record.helo = escape(event.name)
-        self._extended = event.verb == "EHLO"
-        return self._hello() if self._policing is None else self._hello_policed(event)
-
-    async def _hello_policed(self, event: Hello) -> Reply:
-        session = self._as_policies_see_it(event.name)
-        refusal = await self._wait_for(self._police.hello(session))
-        return self._hello() if refusal is None else self._refused_by(refusal, "ehlo")
-
-    def _hello(self) -> Reply:
-        hostname = self._shared.settings.hostname
-        return self._protocol.ehlo_reply(hostname) if self._extended else replies.hello(hostname)
-
-    def _on_mail(self, event: Mail) -> Reply | Awaitable[Reply]:
-        if not self._shared.has_room:
-            return self._refuse("mail", replies.NO_ROOM, event.envelope.reverse_path)
-        return self._mail(event) if self._policing is None else self._mail_policed(event)
-
-    async def _mail_policed(self, event: Mail) -> Reply:
-        refusal = await self._wait_for(self._police.mail(event.envelope))
-        if refusal is not None:
-            return self._refused_by(refusal, "mail", path=event.envelope.reverse_path)
-        return self._mail(event)
-
-    def _mail(self, event: Mail) -> Reply:
-        self._transaction = MailTransaction(self._shared, event.envelope, self._record.now())
-        return replies.MAIL_OK
-
-    async def _on_rcpt(self, event: Rcpt) -> Reply:
-        transaction, recipient = self._transaction, event.recipient
-        if transaction is None:
-            return self._out_of_order()
-        if transaction.knows(recipient):
-            return replies.RCPT_OK
-        reverse_path, forward_path = transaction.envelope.reverse_path, recipient.forward_path
-        if transaction.recipients >= self._shared.settings.recipients_per_message:
-            reply = replies.TOO_MANY_RECIPIENTS
-        else:
-            answer = await self._shared.recipients(
-                forward_path, reverse_path, trusted=self._trusted
-            )
-            if not isinstance(answer, RecipientIsRefused):
-                # Policies are asked last: a stranger's address must leave no trace in a table.
-                if self._policing is not None:
-                    refusal = await self._wait_for(self._policing.rcpt(forward_path))
-                    if refusal is not None:
-                        return self._refused_by(
-                            refusal, "rcpt", path=reverse_path, to=forward_path
-                        )
-                transaction.add(recipient, answer.lane)
-                return replies.RCPT_OK
-            reply = answer.reply
-        if reply.is_permanent:
-            self._record.errors += 1
-        return self._refuse("rcpt", reply, reverse_path, forward_path)
-
-    def _on_start_data(self, _: StartData) -> Reply:
-        transaction = self._transaction
-        if transaction is None:
-            return self._out_of_order()
-        if not self._shared.has_room:
-            return self._refuse("data", replies.NO_ROOM, transaction.envelope.reverse_path)
-        transaction.open_content()
-        return replies.GO_AHEAD
-
-    async def _on_end_of_data(self, event: EndOfData) -> Reply:
-        transaction = self._open_transaction()
-        judgement = await self._judge(transaction, event)
-        if isinstance(judgement, Refusal):
-            path = transaction.envelope.reverse_path
-            self._end_transaction()
-            return self._refused_by(judgement, "data", path=path)
-        if isinstance(judgement, Reply):
-            result: Committed | Reply = judgement
-        else:
-            # From here on the mail is ours or refused, whoever goes away meanwhile.
-            with trio.CancelScope(shield=True):
-                result = await transaction.commit(
-                    event, self._facts(transaction), self._record.token, judgement
-                )
-        self._end_transaction()
-        if not isinstance(result, Committed):
-            return self._refuse("data", result, transaction.envelope.reverse_path)
-        if result.is_kept:  # else its event says that it is dropped
-            self._record.accept(result, transaction)
-        return replies.queued(result.queue_id)
-
-    async def _judge(
-        self, transaction: MailTransaction, event: EndOfData
-    ) -> Judgement | Refusal | Reply:
-        """Ask the policies, as long as the client waits; who goes away meanwhile keeps it."""
-        if (reply := transaction.refusal(event)) is not None:
-            return reply
-        if self._policing is None:
-            if self._trusted:  # its results are our own house's
-                return NO_JUDGEMENT
-            return await transaction.without_forged_results()
-        message = await transaction.read()
-        if isinstance(message, Reply):
-            return message
-        asked = self._policing.message(message, transaction.forward_paths)
-        judgement = await self._wait_for(asked)
-        # A policy may have swallowed our cancellation. Who has heard 421, or is gone, sends the
-        # message again: to take it now would double it.
-        await trio.lowlevel.checkpoint_if_cancelled()
-        return judgement
-
-    def _on_reset(self, _: Reset) -> Reply:
-        self._end_transaction()
-        return replies.OK
-
-    def _on_noop(self, _: Noop) -> Reply:
-        return replies.OK
-
-    def _on_verify(self, _: Verify) -> Reply:
-        return replies.CANNOT_VERIFY
-
-    def _on_expand(self, _: Expand) -> Reply:
-        return replies.signed(replies.NOT_EXPANDED, self._record.token)
-
-    def _on_help(self, _: Help) -> Reply:
-        return replies.HELP
-
-    def _on_quit(self, _: Quit) -> Reply:
-        self._end = "quit"
-        return replies.BYE
-
-    def _on_start_tls(self, _: StartTls) -> Reply:
-        return replies.TLS_READY
-
-    def _on_refused(self, event: Refused) -> Reply:
-        self._record.errors += 1
-        if event.fatal:
-            self._end = "protocol"
-        return self._within_budget(event.reply)
-
-    @property
-    def _police(self) -> Policing:
-        if self._policing is None:
-            raise RuntimeError("there are no policies to ask")
-        return self._policing
-
-    def _refused_by(
-        self,
-        refusal: Refusal,
-        command: str,
-        reply: Reply | None = None,
-        path: ReversePath | str = "",
-        to: object = "",
-    ) -> Reply:
-        """A policy's word. Only a permanent one spends the session's budget of errors."""
-        said = reply or refusal.reply
-        if said.is_permanent:
-            self._record.errors += 1
-        self._record.refuse(command, said, path, to, refusal.policy)
-        if said.code == 421:  # RFC 5321 section 3.8: it closes the channel, whoever says it
-            self._end = "refused"
-        return self._within_budget(said)
-
-    def _refuse(self, command: str, reply: Reply, path: ReversePath, to: object = "") -> Reply:
-        self._record.refuse(command, reply, path, to)
-        return self._within_budget(reply)
-
-    def _within_budget(self, reply: Reply) -> Reply:
-        if self._record.errors > self._shared.settings.errors_per_session:
-            self._end = "errors"
-            reply = replies.last_words(self._shared.settings.hostname, "errors")
-        return replies.signed(reply, self._record.token)
-
-    def _out_of_order(self) -> Reply:
-        """A refused EHLO leaves the protocol where it was, but has ended the transaction."""
-        self._record.errors += 1
-        return self._within_budget(replies.NO_TRANSACTION)
-
-    def _open_transaction(self) -> MailTransaction:
-        if self._transaction is None:
-            raise RuntimeError("the protocol let a command pass that wants a transaction")
-        return self._transaction
-
-    def _end_transaction(self) -> None:
-        if self._transaction is not None:
-            self._transaction.close()
-            self._transaction = None
-            if self._policing is not None:
-                self._policing.reset()
-
-    def _new_protocol(self) -> ServerProtocol:
-        listener, settings = self._listener, self._shared.settings
-        starttls = listener.tls_context is not None and listener.tls in _STARTTLS
-        return ServerProtocol(
-            extensions=_offer(settings.message_size, starttls),
-            postmaster=self._shared.postmaster,
-            tls_required=listener.tls is ListenerTls.REQUIRED,
-            long_lines=settings.long_lines,
-        )
-
-    def _facts(self, transaction: MailTransaction) -> ClientFacts:
-        tls = self._transport.tls
-        smtputf8 = transaction.envelope.smtputf8
-        return ClientFacts(
-            address=self._record.client.host.text,
-            helo=self._record.helo,
-            protocol=protocol_name(
-                extended=self._extended, tls=tls is not None, smtputf8=smtputf8
-            ),
-            tls="" if tls is None else str(tls),
-            trusted=self._trusted,
-        )
+def _protocol(shared: Shared, listener: ListenerSettings) -> ServerProtocol:
+    settings = shared.settings
+    starttls = listener.tls_context is not None and listener.tls in _STARTTLS
+    return ServerProtocol(
+        extensions=_offer(settings.message_size, starttls),
+        postmaster=shared.postmaster,
+        tls_required=listener.tls is ListenerTls.REQUIRED,
+        long_lines=settings.long_lines,
+    )
 
 
 @lru_cache(maxsize=64)
@@ -581,19 +316,3 @@ def _offer(size: int, starttls: bool) -> Extensions:
 
 
 _STARTTLS: Final = (ListenerTls.STARTTLS, ListenerTls.REQUIRED)
-
-_HANDLERS: Final[dict[type, Callable[[Session, Any], Reply | Awaitable[Reply]]]] = {
-    Hello: Session._on_hello,
-    Mail: Session._on_mail,
-    Rcpt: Session._on_rcpt,
-    StartData: Session._on_start_data,
-    EndOfData: Session._on_end_of_data,
-    Reset: Session._on_reset,
-    Noop: Session._on_noop,
-    Verify: Session._on_verify,
-    Expand: Session._on_expand,
-    Help: Session._on_help,
-    Quit: Session._on_quit,
-    StartTls: Session._on_start_tls,
-    Refused: Session._on_refused,
-}

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "edgerelay"
 #: Modules without a test file of their own, and where they are tested instead.
 TESTED_ELSEWHERE = {
     "edge/boundary.py": "types only",
+    "edge/commands.py": "tests/unit/edge/test_session.py, test_policing.py: conversations",
     "edge/settings.py": "tests/unit/config: plain values",
     "net/transport.py": "tests/contracts: edgerelay.testing.check_transport",
     "observe/events.py": "tests/unit/observe/test_log.py: types only",
