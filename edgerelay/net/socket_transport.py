@@ -209,7 +209,10 @@ class SocketTransport:
         if not flags & _HANGS_UP or self._may_end:
             return False
         # In TLS what is there to read may be no more than its close_notify.
-        return self._tls is not None or not self._sock.recv(1, socket.MSG_PEEK)
+        try:
+            return self._tls is not None or not self._sock.recv(1, socket.MSG_PEEK)
+        except OSError:  # reset since we asked; the reaper has others to look after
+            return True
 
     def abort(self) -> None:
         if not self._closed:
