@@ -27,6 +27,12 @@ class Ready(Event, tag="ready"):
     listeners: list[str]  # "127.0.0.1:25"
 
 
+class Reloaded(Event, tag="reloaded"):
+    """The relay goes on with another configuration, or another certificate."""
+
+    what: str
+
+
 class Stopping(Event, tag="stopping"):
     reason: str
 
@@ -50,6 +56,19 @@ class WorkerEnded(Event, tag="worker_ended"):
     status: int  # as subprocess: negative is a signal
     expected: bool
     restart_in: float | None = None  # seconds
+
+
+class ShardAdopted(Event, tag="shard_adopted"):
+    """A worker delivers what another one left behind."""
+
+    shard: str  # its directory below spool/
+    messages: int
+
+
+class ShardRemoved(Event, tag="shard_removed"):
+    """Nothing is left in a shard that no worker needs for new mail."""
+
+    shard: str
 
 
 class SessionEnded(Event, tag="session"):

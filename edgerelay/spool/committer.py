@@ -75,6 +75,7 @@ class Committer:
         self.on_committed: Callable[[Sequence[PendingDelivery]], None] = lambda _: None
         self.refuses_mail = False  #: two disk errors in a minute
         self.activity = trio.Event()  #: set by each batch; house-keeping renews it
+        self.batch_ended = trio.lowlevel.ParkingLot()  #: whoever parks here hears of each
         self._shard = shard
         self._contents = contents
         self._resident = resident
@@ -257,6 +258,7 @@ class Committer:
         self._is_writing = False
         self._tell(batch)
         self.activity.set()
+        self.batch_ended.unpark_all()
 
     async def _do_chore(self, chore: Callable[[Writer], None], done: trio.Event) -> None:
         writer = self._shard.writer

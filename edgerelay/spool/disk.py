@@ -1,15 +1,24 @@
-"""Everything a shard does to its directory apart from SQLite: content files, room, ballast.
+"""Everything a shard does to its directory apart from SQLite: whose it is, content files, room.
 
-`Disk` is the seam through which tests make a disk slow, full or broken.
+The flock of the file `lock` is the proof of ownership, for the life of the process: never a
+pid, never a heartbeat. `Disk` is the seam through which tests make a disk slow, full or broken.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from errno import ENOSPC
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from edgerelay.spool.api import SpoolLocked
+
+#: A shard that is removed while it is being opened is made again; so often in a row only if
+#: something else is wrong.
+_TRIES: Final = 10
 
 
 class ContentFile(Protocol):
@@ -25,6 +34,18 @@ class ContentFile(Protocol):
 
 class Disk(Protocol):
     """One shard's directory. Methods may raise OSError, and block as long as a disk does."""
+
+    def lock(self) -> None:
+        """Own it, making it if there is none. Raises `SpoolLocked` if another process does."""
+
+    def unlock(self) -> None:
+        """Own it no longer. Idempotent."""
+
+    def remove(self) -> bool:
+        """Remove the shard that we own and have closed. False: it is not quite closed.
+
+        Then nothing was removed: its database alone may not say all that happened in it.
+        """
 
     def create(self, name: str) -> ContentFile: ...
 
@@ -77,11 +98,64 @@ class DirectoryDisk:
     """The real one: ``directory``/content/ and ``directory``/ballast."""
 
     def __init__(self, directory: Path) -> None:
+        self.ballast = 0
         self._directory = directory
         self._contents = directory / "content"
-        self._contents.mkdir(mode=0o700, exist_ok=True)
         self._ballast = directory / "ballast"
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        for _ in range(_TRIES):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                descriptor = self._flock()
+                if self._is_named(descriptor):
+                    break
+                os.close(descriptor)  # its last owner removed it before we had it
+        else:
+            raise SpoolLocked(f"{self._directory} is removed again and again")
+        self._lock = descriptor
+        self._directory.chmod(0o700)
+        self._contents.mkdir(mode=0o700, exist_ok=True)
         self.ballast = self._ballast.stat().st_size if self._ballast.exists() else 0
+
+    def _flock(self) -> int:
+        descriptor = os.open(
+            self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise SpoolLocked(f"{self._directory} is in use by another process") from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _is_named(self, descriptor: int) -> bool:
+        return os.path.samestat(os.fstat(descriptor), (self._directory / "lock").stat())
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def remove(self) -> bool:
+        database = self._directory / "spool.db"
+        if database.with_name("spool.db-wal").exists():
+            return False
+        # First of all: without it there is no shard, whatever else is left by a crash.
+        database.unlink(missing_ok=True)
+        database.with_name("spool.db-shm").unlink(missing_ok=True)
+        self.give_ballast()
+        for name in self.names():
+            self.unlink(name)
+        self._contents.rmdir()
+        (self._directory / "lock").unlink()
+        with suppress(OSError):  # somebody keeps something of his own there
+            self._directory.rmdir()
+        return True
 
     def create(self, name: str) -> ContentFile:
         return _File(self._contents / name)
@@ -155,6 +229,7 @@ class MemoryDisk:
     """Content files in memory, for virtual time. ``room`` is what the "disk" still holds."""
 
     def __init__(self, room: int = 1 << 40) -> None:
+        self.is_locked = False
         self.room = room
         self.wal = 0
         self.ballast = 0
@@ -164,6 +239,20 @@ class MemoryDisk:
         if octets > self.room:
             raise OSError(ENOSPC, os.strerror(ENOSPC))
         self.room -= octets
+
+    def lock(self) -> None:
+        if self.is_locked:
+            raise SpoolLocked("the shard in memory is in use")
+        self.is_locked = True
+
+    def unlock(self) -> None:
+        self.is_locked = False
+
+    def remove(self) -> bool:
+        self.give_ballast()
+        for name in self.names():
+            self.unlink(name)
+        return True
 
     def create(self, name: str) -> ContentFile:
         return _MemoryFile(self, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +9,7 @@ from typing import Final
 
 import trio
 
-from edgerelay.observe.events import Observer, Trouble
+from edgerelay.observe.events import Observer, ShardRemoved, Trouble
 from edgerelay.runtime import Clock, RunBlocking, inline
 from edgerelay.spool.api import SpoolUnavailable
 from edgerelay.spool.committer import Committer, Linger
@@ -21,7 +20,7 @@ from edgerelay.spool.queue_ids import TAG_BITS
 from edgerelay.spool.recovery import Recovered
 from edgerelay.spool.resident import ResidentContents
 from edgerelay.spool.schema import Connect, connect
-from edgerelay.spool.shard import Shard, take_lock
+from edgerelay.spool.shard import Shard
 from edgerelay.spool.space import Space
 from edgerelay.spool.sqlite import SqliteSpool
 
@@ -65,7 +64,6 @@ class open_spool:
         self._connect = connect
         self._disk = disk
         self._tag = secrets.randbits(TAG_BITS) if tag is None else tag
-        self._lock: int | None = None
 
     async def __aenter__(self) -> SqliteSpool:
         shard, recovered = await self._run_blocking(self._open)
@@ -93,7 +91,7 @@ class open_spool:
         self._nursery = await self._nursery_manager.__aenter__()
         self._nursery.start_soon(committer.run)
         self._nursery.start_soon(keeper.run)
-        return SqliteSpool(
+        self._spool = SqliteSpool(
             shard,
             committer,
             contents,
@@ -103,6 +101,7 @@ class open_spool:
             reading,
             self._observer,
         )
+        return self._spool
 
     async def __aexit__(
         self,
@@ -117,19 +116,17 @@ class open_spool:
             await self._nursery_manager.__aexit__(None, None, None)
         finally:
             with trio.CancelScope(shield=True):
-                await self._run_blocking(self._close)
+                is_removed = await self._run_blocking(self._close)
+        if is_removed and self._directory is not None:
+            self._observer(ShardRemoved(shard=self._directory.name))
 
     def _open(self) -> tuple[Shard, Recovered]:
         try:
-            if self._directory is not None:
-                self._lock = take_lock(self._directory)
+            if self._disk is None:
+                self._disk = self._own_disk()
+            self._disk.lock()
             shard = Shard(
-                self._directory,
-                self._own_disk(),
-                self._clock,
-                self._connect,
-                self._tag,
-                self._ballast,
+                self._directory, self._disk, self._clock, self._connect, self._tag, self._ballast
             )
             return shard, shard.open()
         except BaseException as error:
@@ -139,20 +136,29 @@ class open_spool:
             raise
 
     def _own_disk(self) -> Disk:
-        if self._disk is not None:
-            return self._disk
-        if self._directory is None:
-            return MemoryDisk()
-        return DirectoryDisk(self._directory)
+        return MemoryDisk() if self._directory is None else DirectoryDisk(self._directory)
 
-    def _close(self) -> None:
-        self._shard.close()
-        self._unlock()
+    def _close(self) -> bool:
+        """Close the shard and let others have it; if it is to go, remove it before that."""
+        try:
+            goes = self._spool.is_empty and not self._spool.is_kept
+            self._shard.close()
+            return goes and self._remove()
+        finally:
+            self._unlock()
+
+    def _remove(self) -> bool:
+        assert self._disk is not None, "it was open"  # noqa: S101  narrows the type
+        try:
+            return self._disk.remove()
+        except OSError as error:
+            what = f"shard {self._directory} is empty and cannot be removed"
+            self._observer(Trouble(where="spool", what=what, detail=error.strerror or ""))
+            return False
 
     def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._disk is not None:
+            self._disk.unlock()
 
 
 def open_memory_spool(

@@ -1,12 +1,7 @@
-"""One shard's directory: who owns it, and its database, opened, opened again, closed.
-
-The flock of the file `lock` is the proof of ownership, for the life of the process. Every
-method here blocks.
-"""
+"""One shard that we own: its database, opened, opened again, closed. Every method blocks."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Collection
@@ -14,26 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgerelay.runtime import Clock
-from edgerelay.spool.api import SpoolError, SpoolFull, SpoolLocked, SpoolUnavailable
+from edgerelay.spool.api import SpoolError, SpoolFull, SpoolUnavailable
 from edgerelay.spool.disk import Disk
 from edgerelay.spool.queue_ids import QueueIds
 from edgerelay.spool.reader import Reader
 from edgerelay.spool.recovery import Recovered, SetAside, recover
 from edgerelay.spool.schema import Connect, database_file, log_pages, open_or_create, prepare
 from edgerelay.spool.writer import Writer
-
-
-def take_lock(directory: Path) -> int:
-    """Make the directory if there is none, and own it. Raises `SpoolLocked`, OSError."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise SpoolLocked(f"{directory} is in use by another process") from error
-    return descriptor
 
 
 class Shard:

@@ -61,6 +61,19 @@ class SqliteSpool:
         self._reading = reading
         self._observer = observer
         self.allocate_id: Callable[[], QueueId] = shard.ids.allocate
+        #: False: if no message is left in the shard when it is closed, it is removed.
+        self.is_kept = True
+
+    @property
+    def is_empty(self) -> bool:
+        """No message is in it, nor one on the way."""
+        writer = self._shard.writer
+        return writer is not None and not writer.totals.messages and self._committer.is_idle
+
+    async def wait_until_empty(self) -> None:
+        """Return when there is nothing left to deliver, to report or to hold."""
+        while not self.is_empty:
+            await self._committer.batch_ended.park()
 
     @property
     def on_committed(self) -> Callable[[Sequence[PendingDelivery]], None]:

@@ -69,7 +69,8 @@ class DatabaseFaults:
 class FaultyDisk:
     """Another disk, whose named operations fail with ``errno`` as long as they are listed.
 
-    Names: "create", "write", "sync", "sync_directory", "read", "unlink", "free", "ballast".
+    Names: "create", "write", "sync", "sync_directory", "read", "unlink", "free", "ballast",
+    "remove".
     """
 
     def __init__(self, disk: Disk, errno: int = EIO) -> None:
@@ -80,6 +81,16 @@ class FaultyDisk:
     def check(self, operation: str) -> None:
         if operation in self.failing:
             raise OSError(self.errno, strerror(self.errno))
+
+    def lock(self) -> None:
+        self._disk.lock()
+
+    def unlock(self) -> None:
+        self._disk.unlock()
+
+    def remove(self) -> bool:
+        self.check("remove")
+        return self._disk.remove()
 
     def create(self, name: str) -> ContentFile:
         self.check("create")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgerelay.spool import SpoolLocked
 from edgerelay.spool.disk import DirectoryDisk, Disk, MemoryDisk
 
 
 @pytest.fixture(params=["directory", "memory"])
-def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
-    return DirectoryDisk(tmp_path) if request.param == "directory" else MemoryDisk()
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    disk = DirectoryDisk(tmp_path / "shard") if request.param == "directory" else MemoryDisk()
+    disk.lock()
+    yield disk
+    disk.unlock()
 
 
 def test_a_file_is_written_read_and_unlinked(disk: Disk) -> None:
@@ -48,20 +54,28 @@ def test_ballast_is_taken_and_given_back(disk: Disk) -> None:
 
 def test_files_are_for_the_owner_alone(tmp_path: Path) -> None:
     disk = DirectoryDisk(tmp_path)
+    disk.lock()
     disk.create("a").close()
     disk.take_ballast(65_536)
-    for name, mode in (("content", 0o700), ("content/a", 0o600), ("ballast", 0o600)):
+    modes = {"content": 0o700, "content/a": 0o600, "ballast": 0o600, "lock": 0o600}
+    for name, mode in modes.items():
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
     assert (tmp_path / "ballast").stat().st_blocks * 512 >= 65_536
-    assert DirectoryDisk(tmp_path).ballast == 65_536
+    disk.unlock()
+    again = DirectoryDisk(tmp_path)
+    again.lock()
+    assert again.ballast == 65_536
+    again.unlock()
 
 
 def test_ballast_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
     disk = DirectoryDisk(tmp_path)
+    disk.lock()
     with pytest.raises(OSError, match=r"."):
         disk.take_ballast(1 << 60)
     assert disk.ballast == 0
-    assert os.listdir(tmp_path) == ["content"]
+    assert sorted(os.listdir(tmp_path)) == ["content", "lock"]
+    disk.unlock()
 
 
 def test_the_log_is_measured(tmp_path: Path) -> None:
@@ -78,3 +92,63 @@ def test_memory_fills_up() -> None:
     assert disk.free() == 2
     disk.unlink("a")
     assert disk.free() == 10
+
+
+def test_a_shard_has_one_owner(disk: Disk) -> None:
+    with pytest.raises(SpoolLocked):
+        disk.lock()
+    disk.unlock()
+    disk.unlock()
+    disk.lock()
+
+
+def test_a_shard_that_is_removed_is_gone_with_all_that_was_in_it(tmp_path: Path) -> None:
+    disk = DirectoryDisk(tmp_path / "shard")
+    disk.lock()
+    disk.create("a").close()
+    disk.take_ballast(65_536)
+    (tmp_path / "shard" / "spool.db").touch()
+    assert disk.remove()
+    disk.unlock()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_shard_whose_log_is_still_there_is_not_removed(tmp_path: Path) -> None:
+    """What the log says of delivered messages, the database does not know yet."""
+    disk = DirectoryDisk(tmp_path)
+    disk.lock()
+    (tmp_path / "spool.db").touch()
+    (tmp_path / "spool.db-wal").touch()
+    assert not disk.remove()
+    assert (tmp_path / "spool.db").exists()
+    disk.unlock()
+
+
+def test_what_an_operator_keeps_in_a_shard_stays_when_it_is_removed(tmp_path: Path) -> None:
+    disk = DirectoryDisk(tmp_path)
+    disk.lock()
+    (tmp_path / "notes").touch()
+    assert disk.remove()
+    disk.unlock()
+    assert os.listdir(tmp_path) == ["notes"]
+
+
+def test_a_lock_that_was_removed_before_we_had_it_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between our open and our flock its owner may remove the shard, and another make it anew."""
+    owner, other = DirectoryDisk(tmp_path / "0"), DirectoryDisk(tmp_path / "0")
+    owner.lock()
+    flock = fcntl.flock
+
+    def flock_late(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        owner.remove()
+        owner.unlock()
+        other.lock()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock_late)
+    with pytest.raises(SpoolLocked):
+        DirectoryDisk(tmp_path / "0").lock()
+    other.unlock()

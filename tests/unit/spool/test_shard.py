@@ -7,11 +7,15 @@ import stat
 from pathlib import Path
 
 import pytest
+import trio
 
+from edgerelay.observe.events import Event, Trouble
 from edgerelay.runtime import inline
 from edgerelay.spool import SpoolLocked, SpoolTooNew, open_spool
-from edgerelay.spool.api import SpoolError, SpoolUnavailable
+from edgerelay.spool.api import Finish, SpoolError, SpoolUnavailable
+from edgerelay.spool.disk import DirectoryDisk
 from edgerelay.testing.check_spool import ARRIVED, due, new_message
+from edgerelay.testing.faulty_disk import FaultyDisk
 
 
 def make(path: Path) -> open_spool:
@@ -73,3 +77,41 @@ async def test_a_directory_that_cannot_be_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpoolUnavailable):
         async with make(tmp_path / "file" / "shard"):
             raise AssertionError("opened")
+
+
+async def test_a_shard_that_nobody_needs_is_removed_once_it_is_empty(tmp_path: Path) -> None:
+    shard = tmp_path / "1"
+    async with make(shard) as spool:
+        spool.is_kept = False
+        await spool.commit(await new_message(spool))
+        (delivery,) = await due(spool)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(spool.wait_until_empty)
+            await spool.settle(Finish(delivery.key))
+    assert not shard.exists()
+
+
+async def test_a_shard_that_nobody_needs_stays_as_long_as_mail_is_in_it(tmp_path: Path) -> None:
+    async with make(tmp_path) as spool:
+        spool.is_kept = False
+        await spool.commit(await new_message(spool))
+        assert not spool.is_empty
+    async with make(tmp_path) as spool:
+        assert len(await due(spool)) == 1
+
+
+async def test_a_shard_that_cannot_be_removed_is_told_of_and_may_be_opened_again(
+    tmp_path: Path,
+) -> None:
+    events: list[Event] = []
+    disk = FaultyDisk(DirectoryDisk(tmp_path))
+    async with open_spool(
+        tmp_path, run_blocking=inline, clock=lambda: ARRIVED, observer=events.append, disk=disk
+    ) as spool:
+        spool.is_kept = False
+        disk.failing.add("remove")
+    (trouble,) = events
+    assert isinstance(trouble, Trouble)
+    assert "cannot be removed" in trouble.what
+    async with make(tmp_path) as spool:
+        assert spool.is_empty
