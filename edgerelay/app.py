@@ -1,11 +1,12 @@
 """One worker process: receives, commits and delivers; a nursery inside a nursery each.
 
-    spool                          the truth outlives the rest
+    its own shard                  the truth outlives the rest
     └ services                     reaper, DNS, tables, the supervisor's channel
       └ policies                   opened in the order of the configuration, closed in reverse
-        └ relay-out                cancelled once nobody is left who could hand it mail
-          └ sessions               get a deadline once accepting ends
-            └ accepting            ends at a drain, or when the supervisor is gone
+        └ shards                   relay-out, of adopted ones too; cancelled once nobody is left
+          │                        who could hand it mail
+          └ sessions               get a deadline once we are to stop
+            └ accepting            ends when we are to leave, or the supervisor is gone
 
 Leaving the blocks in order is the shutdown. The worker learns everything it needs from the
 first message on its channel; it reads no configuration and binds nothing.
@@ -15,26 +16,28 @@ from __future__ import annotations
 
 import gc
 import os
-import random
 import signal
 import socket
+import ssl
 import sys
 import time
-from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from ipaddress import ip_address
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final, Never
 
 import trio
 
+from edgerelay.assembly import Station, assemble
 from edgerelay.control.assignment import REFUSED_TO_START, Assignment
 from edgerelay.control.channel import Channel
 from edgerelay.control.frames import FrameError
+from edgerelay.control.merge import merge
 from edgerelay.control.messages import (
+    Adopt,
     Answer,
     Ask,
+    Certificate,
     ClientCounts,
     Configure,
     Drain,
@@ -43,41 +46,29 @@ from edgerelay.control.messages import (
     LanesAnswered,
     Message,
     OthersCounts,
-    Request,
+    Owns,
+    Refuses,
     Response,
     StatusRequest,
     WorkerReady,
+    WorkerRequest,
 )
 from edgerelay.control.queue import answer_queue
 from edgerelay.control.status import worker_status
-from edgerelay.dns.answer import Resolver
-from edgerelay.dns.caching import CachingResolver
-from edgerelay.dns.upstream import DnspythonUpstream
-from edgerelay.edge.boundary import Deliverable, Recipients, Refused, RouteTo
-from edgerelay.edge.limits import ClientLimits
-from edgerelay.edge.server import Edge
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
-from edgerelay.mail.address import ForwardPath, ReversePath
+from edgerelay.ground import real_ground
 from edgerelay.net.endpoint import endpoint_text
-from edgerelay.net.reaper import Reaper
-from edgerelay.net.socket_transport import dial
-from edgerelay.net.tls import server_context
+from edgerelay.net.tls import ServerTls, server_context
 from edgerelay.observe.counters import Counters
 from edgerelay.observe.events import Event, LaneUp, Observer, Trouble
 from edgerelay.observe.log import LogWriter
 from edgerelay.observe.tee import tee
-from edgerelay.pipeline.policies import NotOpened, Policies, open_policies
-from edgerelay.pipeline.services import RelayServices
-from edgerelay.pipeline.settings import Mode, PolicySettings
-from edgerelay.relay.finding import SMTP_PORT, Finder
-from edgerelay.relay.hosts_file import HostsFile
-from edgerelay.relay.recipients import Accepted, RecipientCheck
-from edgerelay.relay.relay import Relay
-from edgerelay.relay.routing import Router
+from edgerelay.pipeline.policies import NotOpened
 from edgerelay.runtime import Clock, in_thread
-from edgerelay.spool import SpoolTooNew, open_spool
-from edgerelay.spool.api import Spool, SpoolError
-from edgerelay.tables import MemoryTables, SqliteTables, Tables
+from edgerelay.shards import OpenShard
+from edgerelay.spool import SpoolLocked, SpoolTooNew, SqliteSpool, open_spool
+from edgerelay.spool.api import SpoolError, SpoolFull
+from edgerelay.spool.names import new_names
 
 #: Seconds between two reports of who is connected here.
 REPORT_INTERVAL: Final = 0.1
@@ -85,6 +76,27 @@ REPORT_INTERVAL: Final = 0.1
 HEARTBEAT_INTERVAL: Final = 1.0
 #: Exit status that tells the supervisor that another try may succeed soon.
 TRY_AGAIN: Final = 1
+#: Seconds beyond `drain` in which a worker without a supervisor must have ended. Nobody else
+#: would end one that hangs, and its shards would be nobody's for ever.
+ALONE: Final = 60
+
+
+@dataclass(slots=True)
+class Orders:
+    """When a worker is to go: said by the supervisor, or by its end."""
+
+    leave: trio.Event = field(default_factory=trio.Event)  #: accept nothing more
+    stop: trio.Event = field(default_factory=trio.Event)  #: and hurry who is still there
+    within: float = 0.0  #: seconds that sessions get then
+    is_replaced: bool = False  #: somebody else serves already
+
+    def drain(self, within: float | None) -> None:
+        self.leave.set()
+        if within is None:
+            self.is_replaced = True
+        else:
+            self.within = within
+            self.stop.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,34 +104,47 @@ class Worker:
     """The parts of a running worker, as its channel's questions need them."""
 
     assignment: Assignment
-    spool: Spool
-    relay: Relay
-    edge: Edge
-    policies: Policies
-    limits: ClientLimits
+    station: Station
+    orders: Orders
+    certificate: ServerTls | None
     counters: Counters
     log: LogWriter
     clock: Clock
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: WorkerRequest) -> Response:
         """Answer an operator. What fails is a `Failure` and an event, never the worker."""
+        owned = self.station.shards.owned
         try:
             if isinstance(request, StatusRequest):
                 return await worker_status(
                     worker=self.assignment.worker,
                     pid=os.getpid(),
-                    state="draining" if self.edge.is_stopping else "running",
+                    state="draining" if self.orders.leave.is_set() else "running",
                     counters=self.counters,
-                    policies=self.policies.counts.by_policy(),
-                    gauges=self.edge.gauges(),
-                    spool=self.spool,
-                    lanes=self.relay.lanes_now(),
+                    policies=self.station.policies.counts.by_policy(),
+                    gauges=self.station.edge.gauges(),
+                    shards={shard.name: shard.spool for shard in owned},
+                    lanes=[lane for shard in owned for lane in shard.relay.lanes_now()],
                     dropped_events=self.log.dropped,
                 )
-            return await answer_queue(request, self.spool, self.relay, self.clock)
+            answers = [
+                await answer_queue(request, shard.spool, shard.relay, self.clock)
+                for shard in owned
+            ]
+            return merge(request, answers)
         except Exception as error:
             self.log(Trouble(where="control", what="a question failed", detail=repr(error)))
             return Failure(text=f"worker {self.assignment.worker} could not answer; see its log")
+
+    def renew(self, certificate: Certificate) -> None:
+        """Shake hands with this one from now on; if it is no good, with the old one."""
+        try:
+            context = server_context(certificate.chain, certificate.private_key)
+        except (ssl.SSLError, ValueError) as error:
+            self.log(Trouble(where="tls", what="the old certificate stays", detail=str(error)))
+            return
+        if self.certificate is not None:
+            self.certificate.context = context
 
 
 class LanesThatAnswered:
@@ -137,178 +162,111 @@ class LanesThatAnswered:
         return lanes
 
 
-@dataclass(slots=True)
-class DrainOrder:
-    """Set once: by the supervisor's word, or by its end."""
-
-    given: trio.Event
-    within: float  #: seconds that sessions get
-
-
 async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: Clock) -> int:
     """Run one worker until it is drained or its supervisor is gone. Returns its exit status.
 
     Raises `SpoolError` before anything has started.
     """
-    counters, answered = Counters(), LanesThatAnswered()
+    counters, answered, orders = Counters(), LanesThatAnswered(), Orders()
     observer = tee(counters, answered, log)
-    order = DrainOrder(trio.Event(), assignment.drain)
-    async with AsyncExitStack() as stack:
-        spool = await stack.enter_async_context(
-            open_spool(
-                assignment.shard,
-                run_blocking=in_thread,
-                clock=clock,
-                observer=observer,
-                min_free_space=assignment.min_free_space,
-            )
+
+    def open_shard(name: str) -> open_spool:
+        return open_spool(
+            assignment.spool / name,
+            run_blocking=in_thread,
+            clock=clock,
+            observer=observer,
+            min_free_space=assignment.min_free_space,
         )
+
+    async with AsyncExitStack() as stack:
+        name, spool = await _own_shard(assignment, open_shard, observer, stack)
         services = await stack.enter_async_context(trio.open_nursery())
         stack.callback(services.cancel_scope.cancel)
-        reaper = Reaper()
-        services.start_soon(reaper.run)
-        tables = await _tables(assignment, clock, stack)
-        upstream = DnspythonUpstream(assignment.dns_servers, timeout=assignment.dns_timeout)
-        resolver = CachingResolver(
-            upstream, services, timeout=assignment.dns_timeout, observer=observer
+        ground = await real_ground(assignment, open_shard, observer, clock, services, stack)
+        assembling = assemble(
+            assignment.edge, assignment.relay, assignment.policies, name, spool, ground
         )
-        hosts = HostsFile(in_thread)
-        lend = _lender(assignment, resolver, tables, clock, observer, hosts)
         try:
-            policies = await stack.enter_async_context(
-                open_policies(assignment.policies, lend, observer)
-            )
+            station = await stack.enter_async_context(assembling)
         except NotOpened as error:
             where = f"policy {error.policy}"
             observer(Trouble(where=where, what="cannot be opened", detail=error.reason))
+            await _say(channel, Refuses(text=f"{where}: {error.reason}"))
             return REFUSED_TO_START
-        finder = Finder(
-            resolver,
-            assignment.relay.hostname,
-            own_addresses=_own_addresses(assignment.listener_fds),
-            shuffle=random.shuffle,
-            hosts=hosts,
-        )
-        router = Router(assignment.relay)
-        dialer = partial(dial, reaper=reaper)
-        limits = ClientLimits(assignment.edge)
-        relay = Relay(assignment.relay, spool, router, finder, dialer, observer, clock)
-        check = RecipientCheck(router, tables, relay.probe, observer, clock, in_thread)
-        edge = Edge(
-            assignment.edge,
-            spool,
-            _asking(check),
-            observer,
-            clock,
-            limits,
-            reaper,
-            policies,
-            _routing(router),
-        )
-        worker = Worker(assignment, spool, relay, edge, policies, limits, counters, log, clock)
+        tls = assignment.tls_files
+        certificate = ServerTls(server_context(*tls)) if tls else None
+        worker = Worker(assignment, station, orders, certificate, counters, log, clock)
 
-        services.start_soon(_listen, channel, worker, order, services)
-        services.start_soon(_report, channel, limits, answered)
+        services.start_soon(_listen, channel, worker, services)
+        services.start_soon(_report, channel, station, answered)
         async with trio.open_nursery() as delivering:
-            delivering.start_soon(relay.run)
-            await _receive(worker, channel, order)
+            delivering.start_soon(station.shards.run)
+            await _receive(worker, channel)
             delivering.cancel_scope.cancel()
+        spool.is_kept = not orders.is_replaced
     return 0
 
 
-async def _tables(assignment: Assignment, clock: Clock, stack: AsyncExitStack) -> Tables:
-    if assignment.tables_backend == "memory":
-        return MemoryTables(clock)
-    return await stack.enter_async_context(
-        SqliteTables(assignment.state_dir / "tables.db", in_thread, clock)
-    )
+async def _own_shard(
+    assignment: Assignment, open_shard: OpenShard, observer: Observer, stack: AsyncExitStack
+) -> tuple[str, SqliteSpool]:
+    """Own the shard that was meant for us, or a new one if it cannot be had now.
+
+    A worker whose supervisor was killed may still be draining it, or its disk may have broken
+    it: the one will be adopted later, of the other somebody is told, and mail is taken at once.
+    """
+    meant = assignment.shard
+    for name in chain([meant], new_names(assignment.spool, {meant})):
+        try:
+            return name, await stack.enter_async_context(open_shard(name))
+        except SpoolLocked:
+            continue
+        except (SpoolFull, SpoolTooNew):
+            raise
+        except SpoolError as error:
+            if name != meant:
+                raise
+            what = "cannot be opened: mail is taken into a new one"
+            observer(Trouble(where=f"shard {name}", what=what, detail=str(error)))
+    raise AssertionError("unreachable: there are always new names")
 
 
-def _lender(
-    assignment: Assignment,
-    resolver: Resolver,
-    tables: Tables,
-    clock: Clock,
-    observer: Observer,
-    hosts: HostsFile,
-) -> Callable[[PolicySettings], RelayServices]:
-    """What each policy is lent: the worker's own parts, under the policy's name."""
-
-    def lend(settings: PolicySettings) -> RelayServices:
-        return RelayServices(
-            settings.name,
-            observed=settings.mode is Mode.OBSERVE,
-            hostname=assignment.edge.hostname,
-            resolver=resolver,
-            tables=tables,
-            clock=clock,
-            observer=observer,
-            hosts=hosts,
-        )
-
-    return lend
+async def _receive(worker: Worker, channel: Channel) -> None:
+    """Accept until we are to leave, then serve who is there for as long as they may stay."""
+    orders, station = worker.orders, worker.station
+    async with trio.open_nursery() as stopping:
+        async with trio.open_nursery() as sessions:
+            # Closed as soon as nobody accepts here: a new supervisor may want the address.
+            with ExitStack() as listeners:
+                async with trio.open_nursery() as accepting:
+                    for listening, listener in _listeners(worker):
+                        listeners.enter_context(listening)
+                        accepting.start_soon(station.edge.accept, listening, listener, sessions)
+                    await _say(channel, Owns(shards=station.shards.names))
+                    await _say(channel, WorkerReady())
+                    await orders.leave.wait()
+                    accepting.cancel_scope.cancel()
+            stopping.start_soon(_stop, worker, sessions)
+        stopping.cancel_scope.cancel()
 
 
-def _asking(check: RecipientCheck) -> Recipients:
-    """The relay's knowledge of recipients in the edge's words: neither knows the other."""
-
-    async def ask(
-        forward_path: ForwardPath, reverse_path: ReversePath, *, trusted: bool
-    ) -> Deliverable | Refused:
-        answer = await check(forward_path, reverse_path, trusted=trusted)
-        if isinstance(answer, Accepted):
-            return Deliverable(answer.lane)
-        return Refused(answer.reply)
-
-    return ask
+async def _stop(worker: Worker, sessions: trio.Nursery) -> None:
+    await worker.orders.stop.wait()
+    worker.station.edge.stop()
+    sessions.cancel_scope.deadline = trio.current_time() + worker.orders.within
 
 
-def _routing(router: Router) -> RouteTo:
-    def route_to(next_hops: tuple[str, ...]) -> str | None:
-        lane = router.lane_to(next_hops)
-        return lane.name if lane else None
-
-    return route_to
-
-
-async def _receive(worker: Worker, channel: Channel, order: DrainOrder) -> None:
-    """Accept until the order to drain, then serve who is there for as long as it allows."""
-    async with trio.open_nursery() as sessions:
-        # Closed as soon as nobody accepts here: a new supervisor may want the address.
-        with ExitStack() as listeners:
-            async with trio.open_nursery() as accepting:
-                for listening, listener in _listeners(worker.assignment):
-                    listeners.enter_context(listening)
-                    accepting.start_soon(worker.edge.accept, listening, listener, sessions)
-                await _say(channel, WorkerReady())
-                await order.given.wait()
-                accepting.cancel_scope.cancel()
-        worker.edge.stop()
-        sessions.cancel_scope.deadline = trio.current_time() + order.within
-
-
-def _listeners(assignment: Assignment) -> list[tuple[socket.socket, ListenerSettings]]:
-    """The inherited sockets, each with its settings, its real address and its context."""
-    context = server_context(*assignment.tls_files) if assignment.tls_files else None
-    pairs = []
+def _listeners(worker: Worker) -> list[tuple[socket.socket, ListenerSettings]]:
+    """The inherited sockets, each with its settings, its real address and its certificate."""
+    assignment, pairs = worker.assignment, []
     for fd, settings in zip(assignment.listener_fds, assignment.listeners, strict=True):
         listening = socket.socket(fileno=fd)
         listening.setblocking(False)
-        tls = None if settings.tls is ListenerTls.OFF else context
+        tls = None if settings.tls is ListenerTls.OFF else worker.certificate
         name = endpoint_text(listening.family, listening.getsockname())
-        pairs.append((listening, replace(settings, name=name, tls_context=tls)))
+        pairs.append((listening, replace(settings, name=name, certificate=tls)))
     return pairs
-
-
-def _own_addresses(fds: Sequence[int]) -> set[str]:
-    """Where we listen on port 25: an exchanger there is ourselves (RFC 5321 section 5.1)."""
-    own = set()
-    for fd in fds:
-        with socket.socket(fileno=os.dup(fd)) as listening:
-            host, port = listening.getsockname()[:2]
-            if port == SMTP_PORT and not ip_address(host).is_unspecified:
-                own.add(host)
-    return own
 
 
 async def _say(channel: Channel, message: Message) -> None:
@@ -317,9 +275,7 @@ async def _say(channel: Channel, message: Message) -> None:
         await channel.send(message)
 
 
-async def _listen(
-    channel: Channel, worker: Worker, order: DrainOrder, services: trio.Nursery
-) -> None:
+async def _listen(channel: Channel, worker: Worker, services: trio.Nursery) -> None:
     """Do what the supervisor says; its end is an order to drain."""
 
     async def answer(ask: Ask) -> None:
@@ -327,25 +283,38 @@ async def _listen(
 
     try:
         while (message := await channel.receive()) is not None:
-            match message:
-                case Ask():
-                    services.start_soon(answer, message)
-                case OthersCounts(counts=counts, arrivals=arrivals):
-                    worker.limits.elsewhere(counts, arrivals, trio.current_time())
-                case LanesAnswered(lanes=lanes):
-                    for lane in lanes:
-                        worker.relay.hurry(lane)
-                case Drain(within=within):
-                    order.within = within
-                    order.given.set()
+            if isinstance(message, Ask):
+                services.start_soon(answer, message)
+            else:
+                _obey(message, worker)
     except FrameError as error:
         worker.log(Trouble(where="control", what="the channel broke", detail=str(error)))
-    order.given.set()
+    drain = worker.assignment.drain
+    signal.alarm(int(drain) + ALONE)  # unless we have ended by then, the kernel ends us
+    worker.orders.drain(drain)
 
 
-async def _report(channel: Channel, limits: ClientLimits, answered: LanesThatAnswered) -> Never:
-    """Tell the supervisor that we live, and of clients and lanes when they changed."""
+def _obey(message: Message, worker: Worker) -> None:
+    station = worker.station
+    match message:
+        case OthersCounts(counts=counts, arrivals=arrivals):
+            station.limits.elsewhere(counts, arrivals, trio.current_time())
+        case LanesAnswered(lanes=lanes):
+            for lane in lanes:
+                station.shards.hurry(lane)
+        case Adopt(shard=shard):
+            station.shards.adopt(shard)
+        case Certificate():
+            worker.renew(message)
+        case Drain(within=within):
+            worker.orders.drain(within)
+
+
+async def _report(channel: Channel, station: Station, answered: LanesThatAnswered) -> Never:
+    """Tell the supervisor that we live, and of clients, lanes and shards when they changed."""
+    limits, shards = station.limits, station.shards
     told: dict[str, int] = {}
+    owned = shards.names
     beat = trio.current_time()
     while True:
         await trio.sleep(REPORT_INTERVAL)
@@ -355,6 +324,9 @@ async def _report(channel: Channel, limits: ClientLimits, answered: LanesThatAns
             await _say(channel, ClientCounts(counts=counts, arrivals=arrivals))
         if lanes := answered.take():
             await _say(channel, LanesAnswered(lanes=lanes))
+        if shards.names != owned:
+            owned = shards.names
+            await _say(channel, Owns(shards=owned))
         if trio.current_time() >= beat:
             beat += HEARTBEAT_INTERVAL
             await _say(channel, Heartbeat())
@@ -373,10 +345,10 @@ async def _main(fd: int) -> int:
             return await work(assignment, channel, log, clock)
         except SpoolTooNew as error:
             log(Trouble(where="spool", what=str(error)))
+            await _say(channel, Refuses(text=str(error)))
             return REFUSED_TO_START
         except SpoolError as error:
-            # A full disk, or a worker that drains although its supervisor was killed: both
-            # pass, so the supervisor may try again.
+            # A full disk passes, so the supervisor may try again.
             log(Trouble(where="spool", what="cannot be opened", detail=str(error)))
             return TRY_AGAIN
 

@@ -26,7 +26,7 @@ class Assignment:
 
     worker: int
     state_dir: Path
-    shard: Path  #: its directory below ``state_dir``
+    shard: str  #: its own, unless another process has it: then a new one
     edge: EdgeSettings
     relay: RelaySettings
     listeners: tuple[ListenerSettings, ...]
@@ -38,6 +38,11 @@ class Assignment:
     drain: float
     tables_backend: str = "sqlite"  #: "sqlite" | "memory", then each worker has its own
     policies: tuple[PolicySettings, ...] = ()  #: as the file has them; the worker loads them
+
+    @property
+    def spool(self) -> Path:
+        """Where the shards are, each a directory of its name."""
+        return self.state_dir / "spool"
 
     def to_octets(self) -> bytes:
         return pickle.dumps(self)

@@ -13,6 +13,7 @@ from edgerelay.control.messages import (
     QueueActed,
     QueueListing,
     QueueMessage,
+    Reloaded,
     Request,
     Response,
     StatusAnswer,
@@ -21,12 +22,15 @@ from edgerelay.control.messages import (
 from edgerelay.control.socket_path import bindable
 
 #: Seconds for the whole exchange: more than the relay takes to give up by itself.
-DEFAULT_TIMEOUT: Final = 90.0
+DEFAULT_TIMEOUT: Final = 150.0
 
 
 def control_socket(state_dir: Path) -> Path:
     """Where the relay of this state directory listens."""
     return state_dir / "control.sock"
+
+
+_ANSWERS: Final = StatusAnswer | WorkerStatus | QueueListing | QueueMessage | QueueActed | Reloaded
 
 
 class NotRunning(Exception):
@@ -60,7 +64,7 @@ def ask(path: Path, request: Request, timeout: float = DEFAULT_TIMEOUT) -> Respo
             raise NoAnswer(f"the relay did not answer: {error}") from error
     if isinstance(message, Failure):
         raise NoAnswer(message.text)
-    if isinstance(message, StatusAnswer | WorkerStatus | QueueListing | QueueMessage | QueueActed):
+    if isinstance(message, _ANSWERS):
         return message
     raise NoAnswer(f"the relay answered with a {type(message).__name__}")
 

@@ -14,15 +14,15 @@ from edgerelay.control.messages import (
     QueueListing,
     QueueMessage,
     QueueShow,
-    Request,
     Response,
     StatusAnswer,
     StatusRequest,
+    WorkerRequest,
     WorkerStatus,
 )
 
 
-def merge(request: Request, answers: Sequence[Response]) -> Response:
+def merge(request: WorkerRequest, answers: Sequence[Response]) -> Response:
     """Return the relay's answer. ``answers`` are its workers', in any order.
 
     One worker's failure is everybody's, except for the status: a part of a listing would
@@ -78,6 +78,7 @@ def complete_status(
                 pid=worker_pid or 0,
                 state=status.state,
                 restarts=restarts,
+                shards=status.shards,
                 counts=status.counts,
                 gauges=status.gauges,
                 queue=status.queue,

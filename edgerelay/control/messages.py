@@ -57,7 +57,12 @@ class QueueAct(Tagged, frozen=True):
     reason: str = ""  # of a hold
 
 
-Request = StatusRequest | QueueList | QueueShow | QueueAct
+class Reload(Tagged, frozen=True):
+    """Read the configuration again and go on with it."""
+
+
+WorkerRequest = StatusRequest | QueueList | QueueShow | QueueAct
+Request = WorkerRequest | Reload
 
 
 class EntryRecipient(msgspec.Struct, kw_only=True, frozen=True):
@@ -133,6 +138,7 @@ class WorkerStatus(Tagged, frozen=True):
     pid: int
     state: str = "running"  # "starting", "running", "draining", "not answering"
     restarts: int = 0
+    shards: tuple[str, ...] = ()  # its own first, then those it adopted
     counts: dict[str, int] = {}  # since the worker started: see `edgerelay.observe.counters`
     gauges: dict[str, int] = {}  # now: "sessions", "content in flight", ...
     queue: QueueStatus = QueueStatus()
@@ -142,7 +148,7 @@ class WorkerStatus(Tagged, frozen=True):
 
 
 class StatusAnswer(Tagged, frozen=True):
-    """The whole relay. ``shards_without_owner`` hold mail that nobody delivers."""
+    """The whole relay. ``shards_without_owner`` are to be adopted by one of the workers."""
 
     version: str
     uptime: float
@@ -152,13 +158,21 @@ class StatusAnswer(Tagged, frozen=True):
     shards_without_owner: tuple[str, ...] = ()
 
 
+class Reloaded(Tagged, frozen=True):
+    """The relay goes on with the new configuration; ``text`` says what was done for it."""
+
+    text: str
+
+
 class Failure(Tagged, frozen=True):
     """It could not be answered; the text is for the operator."""
 
     text: str
 
 
-Response = WorkerStatus | StatusAnswer | QueueListing | QueueMessage | QueueActed | Failure
+Response = (
+    WorkerStatus | StatusAnswer | QueueListing | QueueMessage | QueueActed | Reloaded | Failure
+)
 
 
 # Between supervisor and worker.
@@ -172,6 +186,31 @@ class Configure(Tagged, frozen=True):
 
 class WorkerReady(Tagged, frozen=True):
     """Its spool is recovered and it accepts."""
+
+
+class Refuses(Tagged, frozen=True):
+    """It cannot serve whatever is tried, says why, and ends."""
+
+    text: str
+
+
+class Owns(Tagged, frozen=True):
+    """The shards that this worker owns now, its own first."""
+
+    shards: tuple[str, ...]
+
+
+class Adopt(Tagged, frozen=True):
+    """Deliver from that shard too, if its lock can be had; `Owns` says whether it could."""
+
+    shard: str
+
+
+class Certificate(Tagged, frozen=True):
+    """Handshakes take these from now on: PEM, the chain and its private key."""
+
+    chain: bytes
+    private_key: bytes
 
 
 class Heartbeat(Tagged, frozen=True):
@@ -199,16 +238,19 @@ class LanesAnswered(Tagged, frozen=True):
 
 
 class Drain(Tagged, frozen=True):
-    """Stop accepting; sessions get ``within`` seconds."""
+    """Stop accepting. Sessions get ``within`` seconds; None: as long as they last.
 
-    within: float
+    Then somebody else serves already, and the worker's shard is not needed any more.
+    """
+
+    within: float | None
 
 
 class Ask(Tagged, frozen=True):
     """A question passed on; the `Answer` carries the same ``id``."""
 
     id: int
-    request: Request
+    request: WorkerRequest
 
 
 class Answer(Tagged, frozen=True):
@@ -221,6 +263,10 @@ Message = (
     | Response
     | Configure
     | WorkerReady
+    | Refuses
+    | Owns
+    | Adopt
+    | Certificate
     | Heartbeat
     | ClientCounts
     | OthersCounts

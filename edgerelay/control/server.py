@@ -21,6 +21,7 @@ from edgerelay.control.messages import (
     QueueAct,
     QueueList,
     QueueShow,
+    Reload,
     Request,
     Response,
     StatusRequest,
@@ -31,8 +32,8 @@ from edgerelay.control.socket_path import bindable
 MAX_CONNECTIONS: Final = 16
 #: Seconds a question may take to arrive, and its answer to leave.
 TRANSFER_WITHIN: Final = 10.0
-#: Seconds an answer may take to be found. Longer than the workers are given.
-ANSWER_WITHIN: Final = 60.0
+#: Seconds an answer may take to be found. Longer than workers are given to answer or start.
+ANSWER_WITHIN: Final = 120.0
 
 AnswerFunction = Callable[[Request], Awaitable[Response]]
 
@@ -124,7 +125,7 @@ async def answer_one(channel: Channel, answer: AnswerFunction) -> None:
 
 
 async def _answer(request: Message, answer: AnswerFunction) -> Response:
-    if not isinstance(request, StatusRequest | QueueList | QueueShow | QueueAct):
+    if not isinstance(request, StatusRequest | QueueList | QueueShow | QueueAct | Reload):
         return Failure(text=f"{type(request).__name__} is no question")
     try:
         with trio.fail_after(ANSWER_WITHIN):

@@ -37,26 +37,28 @@ async def worker_status(
     counters: Counters,
     policies: Mapping[str, Mapping[str, int]] = {},
     gauges: Mapping[str, int],
-    spool: Spool,
+    shards: Mapping[str, Spool],
     lanes: Sequence[LaneNow],
     dropped_events: int,
 ) -> WorkerStatus:
-    """Ask the spool for its gauges and write it all down."""
-    queue = await spool.gauges()
+    """Ask the shards for their gauges and write it all down. The first is the worker's own."""
+    queues = [await spool.gauges() for spool in shards.values()]
+    own = queues[0]
     told = sorted(lanes, key=lambda lane: (not lane.paused_until, -lane.queued))
     return WorkerStatus(
         worker=worker,
         pid=pid,
         state=state,
+        shards=tuple(shards),
         counts=dict(counters.counts),
         gauges=dict(gauges),
         queue=QueueStatus(
-            messages=queue.messages,
-            queued=queue.queued,
-            held=queue.held,
-            octets=queue.octets,
-            free=queue.free,
-            accepting=queue.accepting,
+            messages=sum(queue.messages for queue in queues),
+            queued=sum(queue.queued for queue in queues),
+            held=sum(queue.held for queue in queues),
+            octets=sum(queue.octets for queue in queues),
+            free=own.free,
+            accepting=own.accepting,
         ),
         lanes=tuple(_lane(lane) for lane in told[:MAX_LANES]),
         policies={name: dict(counts) for name, counts in policies.items()},

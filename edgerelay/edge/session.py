@@ -224,12 +224,12 @@ class Session(Commands):
         return rest
 
     async def _handshake(self) -> None:
-        context = self._listener.tls_context
-        if context is None:
+        certificate = self._listener.certificate
+        if certificate is None:
             raise RuntimeError("a listener with TLS has no certificate")
         self._transport.deadline = trio.current_time() + TLS_TIMEOUT
         self._end = "tls"  # should it fail
-        await self._transport.start_tls(context, server_side=True)
+        await self._transport.start_tls(certificate.context, server_side=True)
         self._end = ""
 
     async def _converse(self, data: bytes, refusal: Refusal | None = None) -> None:
@@ -301,7 +301,7 @@ class Session(Commands):
 
 def _protocol(shared: Shared, listener: ListenerSettings) -> ServerProtocol:
     settings = shared.settings
-    starttls = listener.tls_context is not None and listener.tls in _STARTTLS
+    starttls = listener.certificate is not None and listener.tls in _STARTTLS
     return ServerProtocol(
         extensions=_offer(settings.message_size, starttls),
         postmaster=shared.postmaster,

@@ -5,10 +5,10 @@ Durations are seconds, sizes octets.
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 from enum import Enum
 
+from edgerelay.net.tls import ServerTls
 from edgerelay.units import Network
 
 
@@ -25,7 +25,7 @@ class ListenerSettings:
 
     name: str
     tls: ListenerTls = ListenerTls.OFF
-    tls_context: ssl.SSLContext | None = None
+    certificate: ServerTls | None = None
     proxy_protocol_from: tuple[Network, ...] = ()
 
 

@@ -11,6 +11,19 @@ import ssl
 from pathlib import Path
 
 
+class ServerTls:
+    """What a handshake of ours begins with; a reload puts another context in its place.
+
+    Never the same one with another certificate: a chain that fails to load leaves a context
+    broken for handshakes that would have worked.
+    """
+
+    __slots__ = ("context",)
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+
+
 def server_context(certificate: bytes, private_key: bytes) -> ssl.SSLContext:
     """Build a context for TLS 1.2 and newer (RFC 8996 retired the rest).
 

@@ -7,6 +7,7 @@ what is said to a hop is `sender`'s. A fault in here ends no other lane.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -54,7 +55,8 @@ class LaneServices:
     observer: Observer
     clock: Clock
     claims: Claims
-    concurrency: int
+    concurrency: int  #: senders of a lane at once
+    senders: Counter[str]  #: how many each lane has, those in other shards included
     on_rest: Callable[[], None]  #: a sender has gone idle: `Lane.close_idle` is due in a while
 
 
@@ -244,7 +246,8 @@ class Lane:
             if self._crowded_until > trio.current_time():
                 return max(1, sum(worker.sender.is_connected for worker in self._workers))
             self._crowded_until = 0.0
-        return self._services.concurrency
+        elsewhere = self._services.senders[self.spec.name] - len(self._workers)
+        return max(1, self._services.concurrency - elsewhere)
 
     def _dispatch(self) -> None:
         if self._stopping or self._is_paused():
@@ -275,7 +278,14 @@ class Lane:
         )
         worker = _Worker(sender, self._queue.take())
         self._workers.add(worker)
+        services.senders[self.spec.name] += 1
         self._nursery.start_soon(self._work, worker)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """It takes no further delivery. Idempotent."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+            self._services.senders[self.spec.name] -= 1
 
     def _next(self) -> PendingDelivery | None:
         if self._stopping or self._failures or self._is_paused():
@@ -295,7 +305,7 @@ class Lane:
                 # What it held stays in flight until a restart: it may have been delivered.
                 self._report_fault("a sender failed", error)
             finally:
-                self._workers.discard(worker)
+                self._dismiss(worker)
                 self._woken.set()
                 if worker.resting is not None:  # cancelled while idle
                     self._idle.remove(worker)
@@ -312,7 +322,7 @@ class Lane:
             delivery = self._next()
             if delivery is None and sender.is_connected and not self._stopping:
                 delivery = await self._rest(worker, now)
-        self._workers.discard(worker)
+        self._dismiss(worker)
         worker.scope.shield = False  # `stop` does not see it any more
         await sender.close()
 

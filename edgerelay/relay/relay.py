@@ -6,6 +6,7 @@ the spool is the truth, and only final dots that have left are waited for.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Never
 
@@ -47,8 +48,8 @@ class Relay:
     """One for each spool, made within Trio. It takes ``spool.on_committed`` for itself.
 
     ``dialer`` opens connections, ``finder`` finds where to; ``contexts`` are the client
-    side's TLS (None: from the system's certificate authorities). ``probe`` asks a lane's
-    hops about a recipient.
+    side's TLS (None: from the system's certificate authorities). ``senders`` counts each
+    lane's over all relays that are given it. ``probe`` asks a lane's hops about a recipient.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Relay:
         *,
         run_blocking: RunBlocking = in_thread,
         contexts: ClientContexts | None = None,
+        senders: Counter[str] | None = None,
     ) -> None:
         self._spool = spool
         self._router = router
@@ -89,6 +91,7 @@ class Relay:
             clock=clock,
             claims=self._claims,
             concurrency=settings.concurrency_per_destination,
+            senders=Counter() if senders is None else senders,
             on_rest=lambda: self._rested.set(),
         )
         self._watch = Watch(schedule, spool, reporter, observer, ages, self, self._claims)

@@ -14,34 +14,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from edgerelay.assembly import Ground, assemble
 from edgerelay.config import Config, ConfigError, parse
 from edgerelay.dns.caching import CachingResolver
-from edgerelay.edge.boundary import Deliverable, Refused
-from edgerelay.edge.limits import ClientLimits
-from edgerelay.edge.server import Edge
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
-from edgerelay.mail.address import ForwardPath, ReversePath
 from edgerelay.net.reaper import Reaper
-from edgerelay.net.tls import server_context
+from edgerelay.net.tls import ServerTls, server_context
 from edgerelay.observe.events import Event
 from edgerelay.pipeline.loading import at_hand
-from edgerelay.pipeline.policies import open_policies
 from edgerelay.policy import Policy
-from edgerelay.relay.finding import Finder
-from edgerelay.relay.recipients import Accepted, RecipientCheck
-from edgerelay.relay.relay import Relay
-from edgerelay.relay.routing import Router
 from edgerelay.relay.tls import ClientContexts
 from edgerelay.runtime import inline
-from edgerelay.spool import SqliteSpool, open_memory_spool
-from edgerelay.spool.api import Filter, PendingDelivery
+from edgerelay.spool import SqliteSpool, open_memory_spool, open_spool
+from edgerelay.spool.api import Filter, PendingDelivery, SpoolUnavailable
 from edgerelay.spool.disk import MemoryDisk
 from edgerelay.tables.memory import MemoryTables
 from edgerelay.testing.client import Sent, SmtpClient
@@ -205,40 +196,31 @@ class RelayHarness:
         resolver = CachingResolver(
             LiteralResolver(self.zone), services, timeout=config.dns_timeout, observer=observer
         )
-        finder = Finder(resolver, config.hostname, shuffle=lambda exchangers: None)
-        router, tables = Router(config.relay()), MemoryTables(self.now)
-        relay = Relay(
-            config.relay(),
-            self._spool,
-            router,
-            finder,
-            network,
-            observer,
-            self.now,
-            run_blocking=inline,
-            contexts=self._trust,
-        )
+        tables = MemoryTables(self.now)
         lend = Lending(
             config.hostname, resolver, tables, self.now, observer, services, self._scanners
         )
-        with at_hand(self._at_hand):
-            policies = await stack.enter_async_context(
-                open_policies(config.policies, lend, observer)
-            )
-        check = RecipientCheck(router, tables, relay.probe, observer, self.now, inline)
-        self._edge = Edge(
-            config.edge(),
-            self._spool,
-            _Recipients(check),
-            observer,
-            self.now,
-            ClientLimits(config.edge()),
-            self._reaper,
-            policies,
-            partial(_lane_to, router),
+        ground = Ground(
+            clock=self.now,
+            observer=observer,
+            run_blocking=inline,
+            reaper=self._reaper,
+            dialer=network,
+            resolver=resolver,
+            tables=tables,
+            lend=lend,
+            open_shard=_no_shard,
+            shuffle=lambda exchangers: None,
+            contexts=self._trust,
         )
+        assembling = assemble(
+            config.edge(), config.relay(), config.policies, "0", self._spool, ground
+        )
+        with at_hand(self._at_hand):
+            station = await stack.enter_async_context(assembling)
+        self._edge = station.edge
         self._listeners = _listeners(config)
-        (await self._nursery()).start_soon(relay.run)
+        (await self._nursery()).start_soon(station.shards.run)
         self._sessions = await self._nursery()
 
     async def _nursery(self) -> trio.Nursery:
@@ -256,24 +238,8 @@ class RelayHarness:
             raise AssertionError(f"what a session opened outlived it: {left}")
 
 
-class _Recipients:
-    """The relay's knowledge of recipients in the edge's words: neither knows the other."""
-
-    def __init__(self, check: RecipientCheck) -> None:
-        self._check = check
-
-    async def __call__(
-        self, forward_path: ForwardPath, reverse_path: ReversePath, *, trusted: bool
-    ) -> Deliverable | Refused:
-        answer = await self._check(forward_path, reverse_path, trusted=trusted)
-        if isinstance(answer, Accepted):
-            return Deliverable(answer.lane)
-        return Refused(answer.reply)
-
-
-def _lane_to(router: Router, next_hops: tuple[str, ...]) -> str | None:
-    lane = router.lane_to(next_hops)
-    return lane.name if lane else None
+def _no_shard(name: str) -> open_spool:
+    raise SpoolUnavailable(f"{name}: this relay has one shard")
 
 
 def _config(text: str) -> Config:
@@ -285,9 +251,9 @@ def _config(text: str) -> Config:
 
 
 def _listeners(config: Config) -> list[ListenerSettings]:
-    context = server_context(*config.tls_files) if config.tls_files else None
+    certificate = ServerTls(server_context(*config.tls_files)) if config.tls_files else None
     return [
-        replace(settings, tls_context=None if settings.tls is ListenerTls.OFF else context)
+        replace(settings, certificate=None if settings.tls is ListenerTls.OFF else certificate)
         for settings in config.listeners
     ]
 

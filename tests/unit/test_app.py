@@ -13,8 +13,8 @@ import trio
 
 from edgerelay.app import TRY_AGAIN
 from edgerelay.control.assignment import REFUSED_TO_START, Assignment
-from edgerelay.control.frames import encode
-from edgerelay.control.messages import Configure
+from edgerelay.control.frames import HEADER, body_length, decode, encode
+from edgerelay.control.messages import Configure, Message, Owns, WorkerReady
 from edgerelay.edge.settings import EdgeSettings
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
@@ -27,7 +27,7 @@ def assignment(state: Path, *policies: PolicySettings) -> Assignment:
     return Assignment(
         worker=0,
         state_dir=state,
-        shard=state / "0",
+        shard="0",
         edge=EdgeSettings("relay.example"),
         relay=RelaySettings("relay.example"),
         listeners=(),
@@ -59,21 +59,56 @@ def start(
     return done.returncode, done.stderr.decode()
 
 
-async def test_a_shard_that_a_worker_of_before_still_drains_may_be_free_soon(
+def shards_of_a_ready_worker(state: Path) -> tuple[tuple[str, ...], str]:
+    """Start one, let it get ready, and let its supervisor end: what it owned, what it logged."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "edgerelay.app", str(theirs.fileno())]
+    with ours, theirs:
+        process = subprocess.Popen(
+            command, pass_fds=(theirs.fileno(),), stderr=subprocess.PIPE, text=True
+        )
+        ours.settimeout(20)
+        ours.sendall(encode(Configure(settings=assignment(state).to_octets())))
+        owned = None
+        while not isinstance(said := receive(ours), WorkerReady):
+            owned = said if isinstance(said, Owns) else owned
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert owned is not None
+    return owned.shards, log
+
+
+def receive(channel: socket.socket) -> Message:
+    length = body_length(channel.recv(HEADER, socket.MSG_WAITALL))
+    return decode(channel.recv(length, socket.MSG_WAITALL))
+
+
+async def test_a_shard_that_a_worker_of_before_still_drains_does_not_keep_us_waiting(
     tmp_path: Path,
 ) -> None:
-    """Else a supervisor that is killed could not be started again for a minute."""
     async with open_spool(
-        tmp_path / "0", run_blocking=in_thread, clock=lambda: 0.0, observer=lambda _: None
+        tmp_path / "spool" / "0",
+        run_blocking=in_thread,
+        clock=lambda: 0.0,
+        observer=lambda _: None,
     ):
-        status, said = await trio.to_thread.run_sync(start, tmp_path)
-    assert status == TRY_AGAIN
-    assert "is in use by another process" in said
-    assert "Traceback" not in said
+        owned, log = await trio.to_thread.run_sync(shards_of_a_ready_worker, tmp_path)
+    assert owned == ("1",)
+    assert "trouble" not in log
+
+
+def test_a_broken_shard_does_not_keep_a_worker_from_taking_mail(tmp_path: Path) -> None:
+    broken = tmp_path / "spool" / "0" / "spool.db"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no database at all" * 100)
+    owned, log = shards_of_a_ready_worker(tmp_path)
+    assert owned == ("1",)
+    assert '"where":"shard 0"' in log
+    assert broken.read_bytes() == b"no database at all" * 100
 
 
 def test_a_disk_that_takes_no_spool_is_told_without_a_traceback(tmp_path: Path) -> None:
-    (tmp_path / "0").write_bytes(b"no directory")
+    (tmp_path / "spool").write_bytes(b"no directory")
     status, said = start(tmp_path)
     assert status == TRY_AGAIN
     assert '"where":"spool"' in said

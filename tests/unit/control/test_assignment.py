@@ -17,7 +17,7 @@ from edgerelay.relay.settings import HopKind, NextHop, RelaySettings, RouteSetti
 ASSIGNMENT = Assignment(
     worker=1,
     state_dir=Path("state"),
-    shard=Path("state/spool/1"),
+    shard="1",
     edge=EdgeSettings("mx.example.com", relay_from=(ip_network("2001:db8::/32"),)),
     relay=RelaySettings(
         "mx.example.com",
@@ -46,7 +46,7 @@ def test_what_is_sent_is_what_arrives() -> None:
 
 
 def test_two_workers_are_told_different_things() -> None:
-    other = replace(ASSIGNMENT, worker=2, shard=Path("state/spool/2"))
+    other = replace(ASSIGNMENT, worker=2, shard="2")
 
     assert Assignment.from_octets(other.to_octets()) != ASSIGNMENT
 

@@ -29,7 +29,7 @@ async def test_paused_lanes_come_first_then_the_longest() -> None:
             counters=Counters(),
             policies={"spf": {"reject": 2}},
             gauges={"sessions": 3},
-            spool=spool,
+            shards={"0": spool},
             lanes=lanes,
             dropped_events=4,
         )

@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
+from edgerelay.net.tls import ServerTls
 from edgerelay.net.transport import ConnectionLost
 from edgerelay.observe.events import SessionEnded
 from edgerelay.testing.certificates import tls_contexts
@@ -24,7 +25,10 @@ HEADER = b"PROXY TCP4 192.0.2.77 127.0.0.1 40000 25\r\n"
 
 def behind_proxy(world: World, tls: ListenerTls = ListenerTls.OFF) -> None:
     world.listener = ListenerSettings(
-        "test", tls, tls_contexts().server, proxy_protocol_from=(ip_network("10.0.0.0/8"),)
+        "test",
+        tls,
+        ServerTls(tls_contexts().server),
+        proxy_protocol_from=(ip_network("10.0.0.0/8"),),
     )
 
 
@@ -132,7 +136,9 @@ async def test_a_header_from_anyone_else_is_no_header(
 async def test_starttls_begins_again_and_is_traced(
     autojump_clock: MockClock, world: World
 ) -> None:
-    world.listener = ListenerSettings("test", ListenerTls.STARTTLS, tls_contexts().server)
+    world.listener = ListenerSettings(
+        "test", ListenerTls.STARTTLS, ServerTls(tls_contexts().server)
+    )
     client = await world.greeted()
     await client.dialogue("C: STARTTLS\nS: 220 2.0.0")
     await secure(client)
@@ -160,7 +166,9 @@ async def test_without_a_certificate_starttls_is_not_offered(
 
 
 async def test_nothing_may_follow_starttls(autojump_clock: MockClock, world: World) -> None:
-    world.listener = ListenerSettings("test", ListenerTls.STARTTLS, tls_contexts().server)
+    world.listener = ListenerSettings(
+        "test", ListenerTls.STARTTLS, ServerTls(tls_contexts().server)
+    )
     client = await world.greeted()
     await client.say("STARTTLS", "MAIL FROM:<evil@example.com>")
     assert (await client.hear()).startswith("554 5.5.1")
@@ -170,7 +178,9 @@ async def test_nothing_may_follow_starttls(autojump_clock: MockClock, world: Wor
 async def test_where_tls_is_required_mail_waits_for_it(
     autojump_clock: MockClock, world: World
 ) -> None:
-    world.listener = ListenerSettings("test", ListenerTls.REQUIRED, tls_contexts().server)
+    world.listener = ListenerSettings(
+        "test", ListenerTls.REQUIRED, ServerTls(tls_contexts().server)
+    )
     client = await world.greeted()
     await client.dialogue("C: MAIL FROM:<a@example.com>\nS: 530 5.7.0\nC: STARTTLS\nS: 220")
     await secure(client)
@@ -193,7 +203,9 @@ async def test_implicit_tls_greets_inside_even_behind_a_proxy(
 async def test_a_handshake_that_fails_or_stalls_ends_the_session(
     autojump_clock: MockClock, world: World, words: bytes
 ) -> None:
-    world.listener = ListenerSettings("test", ListenerTls.IMPLICIT, tls_contexts().server)
+    world.listener = ListenerSettings(
+        "test", ListenerTls.IMPLICIT, ServerTls(tls_contexts().server)
+    )
     client = world.connect()
     await client.raw(words)
     start = trio.current_time()
@@ -207,7 +219,9 @@ async def test_a_handshake_that_fails_or_stalls_ends_the_session(
 async def test_a_truncated_tls_stream_delivers_nothing(
     autojump_clock: MockClock, world: World
 ) -> None:
-    world.listener = ListenerSettings("test", ListenerTls.IMPLICIT, tls_contexts().server)
+    world.listener = ListenerSettings(
+        "test", ListenerTls.IMPLICIT, ServerTls(tls_contexts().server)
+    )
     client = world.connect()
     await secure(client)
     await client.hear()
