@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "init": ("edgerelay.cli.init", "Write a commented configuration."),
     "check": ("edgerelay.cli.check", "Look whether the configuration would work here."),
     "status": ("edgerelay.cli.status", "Show what the running relay does."),
+    "reload": ("edgerelay.cli.reload", "Have the running relay read its configuration again."),
     "queue": ("edgerelay.cli.queue", "List and change what waits for delivery."),
     "policy": ("edgerelay.cli.policy", "Show the policies: installed, configured, at work."),
     "try": ("edgerelay.cli.try_", "Show what would become of a message."),

@@ -62,7 +62,7 @@ def _print(answer: StatusAnswer) -> None:
         click.echo(f"\n{plural(dropped, 'event was', 'events were')} dropped from the log")
     if answer.shards_without_owner:
         shards = ", ".join(answer.shards_without_owner)
-        click.echo(f"\nMail waits in shards without a worker: {shards} (raise `workers`)")
+        click.echo(f"\nMail waits in shards that no worker has adopted yet: {shards}")
 
 
 def _print_queue(answer: StatusAnswer) -> None:

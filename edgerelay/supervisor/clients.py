@@ -7,12 +7,10 @@ rate is counted for, so an ordinary day costs a few hundred octets a second.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Never, Protocol
 
 import trio
-
-from edgerelay.edge.settings import EdgeSettings
 
 #: Seconds between two exchanges: how long a client can go unnoticed across workers.
 INTERVAL: Final = 0.1
@@ -42,13 +40,15 @@ def counts_elsewhere(counts: Sequence[dict[str, int]], limit: int) -> list[dict[
     ]
 
 
-async def share_counts(workers: Sequence[Counting], settings: EdgeSettings) -> Never:
-    """Exchange counts for ever; a worker is told only what changed for it."""
+async def share_counts(living: Sequence[Counting], limit: Callable[[], int]) -> Never:
+    """Exchange counts for ever; a worker is told only what changed for it.
+
+    ``living`` may change at any time; ``limit`` is of connections per client, as it is now.
+    """
     while True:
         await trio.sleep(INTERVAL)
-        elsewhere = counts_elsewhere(
-            [worker.counts for worker in workers], settings.connections_per_client
-        )
+        workers = tuple(living)
+        elsewhere = counts_elsewhere([worker.counts for worker in workers], limit())
         arrivals = [worker.arrivals for worker in workers]
         for worker in workers:
             worker.arrivals = Counter()

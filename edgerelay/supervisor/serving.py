@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,18 +19,31 @@ import trio
 
 from edgerelay import __version__
 from edgerelay.config import Config
-from edgerelay.control.assignment import Assignment
 from edgerelay.control.merge import complete_status, merge
-from edgerelay.control.messages import LanesAnswered, Request, Response
+from edgerelay.control.messages import (
+    Certificate,
+    Failure,
+    Reload,
+    Reloaded,
+    Request,
+    Response,
+)
 from edgerelay.control.server import serve_control
+from edgerelay.observe import events
 from edgerelay.observe.events import Observer, Ready, Stopping, Trouble
 from edgerelay.observe.log import LogWriter
 from edgerelay.supervisor.clients import share_counts
+from edgerelay.supervisor.crew import Crew, NotReady
 from edgerelay.supervisor.notify import notify
+from edgerelay.supervisor.reloading import (
+    ReloadRefused,
+    is_certificate_alone,
+    read_again,
+    refuse_what_needs_a_restart,
+)
+from edgerelay.supervisor.sockets import Sockets
 from edgerelay.supervisor.start import (
     StartError,
-    bind,
-    bound_name,
     drop_privileges,
     lock_state,
     prepare_process,
@@ -51,9 +62,8 @@ def serve(config: Config, *, origin: Path) -> int:
             prepare_process()
             lock = lock_state(config.state_dir)
             stack.callback(os.close, lock)
-            sockets = [
-                stack.enter_context(bind(host, port)) for host, port in config.listener_addresses
-            ]
+            sockets = Sockets(config.listener_addresses)
+            stack.callback(sockets.close_all_but)
             (config.state_dir / "spool").mkdir(mode=0o700, exist_ok=True)
             warning = drop_privileges(
                 config.user, explicit=config.user_is_explicit, state_dir=config.state_dir
@@ -64,131 +74,146 @@ def serve(config: Config, *, origin: Path) -> int:
         with LogWriter(sys.stderr, clock=time.time) as log:  # noqa: TID251 - the one real clock
             if warning:
                 log(Trouble(where="start", what=warning))
-            return trio.run(Supervisor(config, sockets, log).run)
+            return trio.run(Supervisor(config, origin.absolute(), sockets, log).run)
 
 
 class Supervisor:
-    """The workers, what is shared among them, and the way out."""
+    """The workers, what is shared among them, the next configuration, and the way out."""
 
-    def __init__(
-        self, config: Config, sockets: Sequence[socket.socket], observer: Observer
-    ) -> None:
+    def __init__(self, config: Config, origin: Path, sockets: Sockets, observer: Observer) -> None:
         self._config = config
-        self._listeners = [bound_name(listening) for listening in sockets]
+        self._origin = origin
+        self._sockets = sockets
         self._observer = observer
         self._started = time.monotonic()
-        fds = tuple(listening.fileno() for listening in sockets)
-        self._workers = [
-            Worker(self._assignment(number, fds), observer, self._pass_on)
-            for number in range(config.workers)
-        ]
-        self._telling: trio.Nursery | None = None
-
-    def _assignment(self, number: int, fds: tuple[int, ...]) -> Assignment:
-        config = self._config
-        return Assignment(
-            worker=number,
-            state_dir=config.state_dir,
-            shard=config.state_dir / "spool" / str(number),
-            edge=config.edge(),
-            relay=config.relay(),
-            listeners=config.listeners,
-            listener_fds=fds,
-            tls_files=config.tls_files,
-            dns_servers=config.dns_servers,
-            dns_timeout=config.dns_timeout,
-            min_free_space=config.min_free_space,
-            drain=config.drain,
-            tables_backend=config.tables_backend,
-            policies=config.policies,
-        )
+        self._reloading = trio.Lock()
+        self._is_ending = False
+        self._reload_scope = trio.CancelScope()  # of the present reload
 
     async def run(self) -> int:
         """The whole life of the relay; the value is the exit code."""
-        self._warn_of_shards_without_owner()
-        async with trio.open_nursery() as nursery:
-            await nursery.start(
+        async with trio.open_nursery() as services:
+            await services.start(
                 partial(serve_control, self._config.state_dir / "control.sock", self._answer)
             )
-            nursery.start_soon(share_counts, self._workers, self._config.edge())
-            nursery.start_soon(self._announce)
-            self._telling = nursery
-            async with trio.open_nursery() as workers:
-                workers.start_soon(self._end_on_signal, workers)
+            async with trio.open_nursery() as signals:
                 async with trio.open_nursery() as keeping:
-                    for worker in self._workers:
-                        keeping.start_soon(self._keep, worker)
-                workers.cancel_scope.cancel()
-            nursery.cancel_scope.cancel()
-        return 2 if any(worker.refused_to_start for worker in self._workers) else 0
+                    self._crew = Crew(self._config, keeping, services, self._observer)
+                    self._crew.begin(self._config, self._sockets)
+                    services.start_soon(self._crew.shards.run)
+                    services.start_soon(share_counts, self._crew.living, self._most_per_client)
+                    services.start_soon(self._announce)
+                    self._services = services
+                    signals.start_soon(self._obey_signals, signals)
+                signals.cancel_scope.cancel()
+            services.cancel_scope.cancel()
+        return 2 if any(worker.refusal for worker in self._crew.serving) else 0
 
-    async def _keep(self, worker: Worker) -> None:
-        await worker.keep()
-        if worker.refused_to_start:
-            # It said why; what keeps one from starting would keep the others, or must not be
-            # touched.
-            for other in self._workers:
-                await other.drain(0)
-
-    def _pass_on(self, number: int, message: LanesAnswered) -> None:
-        """What one worker found out, the others need not wait to find out."""
-        for worker in self._workers:
-            if self._telling is not None and worker.number != number:
-                self._telling.start_soon(worker.tell_lanes_answered, message)
+    def _most_per_client(self) -> int:
+        return self._config.edge().connections_per_client
 
     async def _announce(self) -> None:
-        for worker in self._workers:
-            await worker.ready.wait()
-        self._observer(Ready(listeners=self._listeners))
+        await self._crew.ready()
+        self._observer(Ready(listeners=self._sockets.names))
         notify("READY=1")
 
-    async def _end_on_signal(self, workers: trio.Nursery) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    async def _obey_signals(self, ending: trio.Nursery) -> None:
+        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        with trio.open_signal_receiver(*wanted) as signals:
             async for number in signals:
+                if number == signal.SIGHUP:
+                    self._services.start_soon(self._reload)
+                    continue
                 self._observer(Stopping(reason=signal.Signals(number).name))
                 notify("STOPPING=1")
+                self._is_ending = True
+                self._reload_scope.cancel()
                 within = self._config.drain
-                async with trio.open_nursery() as telling:
-                    for worker in self._workers:
-                        telling.start_soon(worker.drain, within)
-                workers.start_soon(self._kill_after, within + AFTER_DRAIN)
+                await self._crew.drain(within)
+                ending.start_soon(self._kill_after, within + AFTER_DRAIN)
 
     async def _kill_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
-        for worker in self._workers:
-            worker.kill()
+        self._crew.kill()
+
+    # -- the next configuration --------------------------------------------------------------
+
+    async def _reload(self) -> Response:
+        """Go on with what the file says now, or as before; one at a time. It tells the log."""
+        async with self._reloading:
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            problems = ["the relay is about to end"]
+            try:
+                with trio.CancelScope() as self._reload_scope:
+                    if self._is_ending:
+                        self._reload_scope.cancel()
+                    done = await self._reload_now()
+                    self._observer(events.Reloaded(what=done))
+                    return Reloaded(text=done)
+            except ReloadRefused as refused:
+                problems = refused.problems
+            finally:
+                notify("READY=1")
+        for problem in problems:
+            self._observer(Trouble(where="reload", what="refused", detail=problem))
+        return Failure(text="\n".join(problems))
+
+    async def _reload_now(self) -> str:
+        config = await read_again(self._origin)
+        refuse_what_needs_a_restart(self._config, config, self._origin)
+        if config.tls_files and is_certificate_alone(self._config, config):
+            chain, private_key = config.tls_files
+            await self._crew.renew(Certificate(chain=chain, private_key=private_key))
+            self._config = config
+            return "the certificate was exchanged"
+        try:
+            sockets = self._sockets.changed_to(config.listener_addresses)
+        except StartError as error:
+            raise ReloadRefused([f"{self._origin}: {error}"]) from error
+        try:
+            await self._crew.succeed(config, sockets)
+        except BaseException as error:
+            sockets.close_all_but(self._sockets)
+            if isinstance(error, NotReady):
+                raise ReloadRefused([f"{self._origin}: {error}"]) from error
+            raise
+        self._sockets.close_all_but(sockets)
+        self._config, self._sockets = config, sockets
+        return f"{config.workers} new workers serve; those of before finish their sessions"
+
+    # -- questions ---------------------------------------------------------------------------
 
     async def _answer(self, request: Request) -> Response:
+        if isinstance(request, Reload):
+            return await self._reload_for_somebody()
         answers: list[Response] = []
 
         async def ask(worker: Worker) -> None:
             answers.append(await worker.ask(request))
 
+        workers = list(self._crew.living)
         async with trio.open_nursery() as asking:
-            for worker in self._workers:
+            for worker in workers:
                 asking.start_soon(ask, worker)
-        merged = merge(request, answers)
         return complete_status(
-            merged,
+            merge(request, answers),
             version=__version__,
             uptime=time.monotonic() - self._started,
             pid=os.getpid(),
-            listeners=self._listeners,
-            processes=[(worker.number, worker.pid, worker.restarts) for worker in self._workers],
-            shards_without_owner=self._shards_without_owner(),
+            listeners=self._sockets.names,
+            processes=[(worker.number, worker.pid, worker.restarts) for worker in workers],
+            shards_without_owner=self._crew.shards.without_owner(),
         )
 
-    def _shards_without_owner(self) -> list[str]:
-        spool = self._config.state_dir / "spool"
-        owned = {str(worker.number) for worker in self._workers}
-        return sorted(path.name for path in spool.iterdir() if path.name not in owned)
+    async def _reload_for_somebody(self) -> Response:
+        """Reload in a task of the supervisor's: who asked may go away meanwhile."""
+        answers: list[Response] = []
+        answered = trio.Event()
 
-    def _warn_of_shards_without_owner(self) -> None:
-        if orphans := self._shards_without_owner():
-            self._observer(
-                Trouble(
-                    where="spool",
-                    what="shards without a worker: their mail waits until `workers` is larger",
-                    detail=", ".join(orphans),
-                )
-            )
+        async def reload() -> None:
+            answers.append(await self._reload())
+            answered.set()
+
+        self._services.start_soon(reload)
+        await answered.wait()
+        return answers[0]

@@ -10,6 +10,7 @@ import fcntl
 import os
 import pwd
 import resource
+import signal
 import socket
 import stat
 from pathlib import Path
@@ -25,8 +26,12 @@ class StartError(Exception):
 
 
 def prepare_process() -> None:
-    """Files are ours alone, a crash leaves no secrets on disk, descriptors suffice."""
+    """Files are ours alone, a crash leaves no secrets on disk, descriptors suffice.
+
+    A SIGHUP that comes before anybody listens for it must not end us.
+    """
     os.umask(0o077)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,7 @@
-"""One worker as its parent sees it: a process, a channel, and what it said last."""
+"""One worker as its parent sees it: a process, a channel, and what it said last.
+
+Started again when it dies, until it is told to leave.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Final
 
@@ -18,8 +22,10 @@ from edgerelay.control.assignment import REFUSED_TO_START, Assignment
 from edgerelay.control.channel import Channel
 from edgerelay.control.frames import FrameError
 from edgerelay.control.messages import (
+    Adopt,
     Answer,
     Ask,
+    Certificate,
     ClientCounts,
     Configure,
     Drain,
@@ -28,10 +34,12 @@ from edgerelay.control.messages import (
     LanesAnswered,
     Message,
     OthersCounts,
+    Owns,
     QueueAct,
-    Request,
+    Refuses,
     Response,
     WorkerReady,
+    WorkerRequest,
 )
 from edgerelay.observe.events import Observer, Trouble, WorkerEnded, WorkerStarted
 from edgerelay.supervisor.backoff import Backoff
@@ -39,6 +47,8 @@ from edgerelay.supervisor.backoff import Backoff
 #: A worker that said nothing for so many seconds is ended. Only silence is proof: a busy
 #: loop still beats once a second.
 SILENCE: Final = 30.0
+#: Seconds until a restart in which nobody else is asked to adopt its shard: it costs less.
+SOON: Final = 1.0
 #: Seconds a question of an operator may take in one worker: to look, and to change much.
 LOOK_WITHIN: Final = 10.0
 ACT_WITHIN: Final = 50.0
@@ -52,22 +62,35 @@ class Worker:
         assignment: Assignment,
         observer: Observer,
         pass_on: Callable[[int, LanesAnswered], None],
+        shard_for: Callable[[str], str],
+        changed: Callable[[], None],
     ) -> None:
-        """``pass_on`` gives what this worker (its number) said to all the others."""
+        """``pass_on`` gives what this worker (its number) said to all the others.
+
+        ``shard_for`` names the shard to start with, given the one that it had before;
+        ``changed`` hears when it owns others than before, or may adopt some.
+        """
         self.number: Final = assignment.worker
         self.ready: Final = trio.Event()  # once, by the first process that got so far
         self.counts: dict[str, int] = {}  # connections per client here
         self.others: dict[str, int] = {}  # and elsewhere, as it was told
         self.arrivals: Counter[str] = Counter()  # of new connections, not yet told to others
         self.restarts = 0
-        self.refused_to_start = False
+        self.refusal = ""  #: why it cannot serve whatever is tried
+        self.shards: tuple[str, ...] = ()
+        self.promised = ""
+        self._settled = trio.Event()
+        self.is_leaving = False  #: it accepts nothing more
         self._assignment = assignment
         self._observer = observer
         self._pass_on = pass_on
+        self._shard_for = shard_for
+        self._changed = changed
         self._process: trio.Process | None = None
         self._channel: Channel | None = None
         self._heard = 0.0
-        self._draining: float | None = None
+        self._shard = ""  # its own, also when it has just died
+        self._drain: Drain | None = None
         self._ids: Final = count(1)
         self._waiting: Final[dict[int, Callable[[Response], None]]] = {}
 
@@ -75,15 +98,22 @@ class Worker:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
+    @property
+    def may_adopt(self) -> bool:
+        return bool(self.shards) and not self.is_leaving
+
     async def keep(self) -> None:
-        """Run the process, again and again, until it ends while draining or refuses to start."""
+        """Run the process, again and again, until it ends when it should or refuses to start."""
         backoff = Backoff()
         while True:
             started = trio.current_time()
             status = await self._run_once()
-            expected = self._draining is not None
-            self.refused_to_start = status == REFUSED_TO_START and not self.ready.is_set()
-            again = not expected and not self.refused_to_start
+            expected = self.is_leaving
+            if status == REFUSED_TO_START and not self.ready.is_set():
+                self.refusal = self.refusal or "it refused to start; see the log"
+            else:
+                self.refusal = ""
+            again = not expected and not self.refusal
             wait = backoff.after(trio.current_time() - started) if again else None
             self._observer(
                 WorkerEnded(
@@ -95,14 +125,22 @@ class Worker:
                 )
             )
             self._process = None
+            if wait is None or wait > SOON:
+                self.promised = ""  # somebody else delivers it meanwhile
+            self._changed()
             if wait is None:
+                self._settled.set()
                 return
             self.restarts += 1
             await trio.sleep(wait)
-            if self._draining is not None:
+            if self.is_leaving:
+                self.promised = ""
+                self._changed()
                 return
 
     async def _run_once(self) -> int:
+        self.promised = ""
+        self.promised = self._shard_for(self._shard)
         ours, theirs = socket.socketpair()
         with theirs:
             fds = (theirs.fileno(), *self._assignment.listener_fds)
@@ -123,15 +161,16 @@ class Worker:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, channel)
                 nursery.start_soon(self._watch, process)
-                await self._tell(Configure(settings=self._assignment.to_octets()))
-                if self._draining is not None:
-                    await self._tell(Drain(within=self._draining))
+                assignment = replace(self._assignment, shard=self.promised)
+                await self._tell(Configure(settings=assignment.to_octets()))
+                if self._drain is not None:
+                    await self._tell(self._drain)
                 status = await process.wait()
                 nursery.cancel_scope.cancel()
         finally:
             # No worker outlives the block that started it.
             process.kill()
-            self._channel, self.counts, self.others = None, {}, {}
+            self._channel, self.counts, self.others, self.shards = None, {}, {}, ()
             self._fail_questions()
             with trio.move_on_after(1, shield=True):
                 await channel.aclose()
@@ -149,8 +188,15 @@ class Worker:
         while (message := await channel.receive()) is not None:
             self._heard = trio.current_time()
             match message:
+                case Owns(shards=shards):
+                    self.shards = shards
+                    self._shard = self.promised = shards[0]
+                    self._changed()
                 case WorkerReady():
                     self.ready.set()
+                    self._settled.set()
+                case Refuses(text=text):
+                    self.refusal = text
                 case ClientCounts(counts=counts, arrivals=arrivals):
                     self.counts = counts
                     self.arrivals.update(arrivals)
@@ -188,16 +234,31 @@ class Worker:
     async def tell_lanes_answered(self, message: LanesAnswered) -> None:
         await self._tell(message)
 
-    async def drain(self, within: float) -> None:
-        """Ask it to end: sessions get ``within`` seconds."""
-        self._draining = within
-        await self._tell(Drain(within=within))
+    async def ready_or_refused(self) -> None:
+        """Return when it is one or the other, or has left."""
+        await self._settled.wait()
+
+    async def adopt(self, shard: str) -> None:
+        await self._tell(Adopt(shard=shard))
+
+    async def renew(self, certificate: Certificate) -> None:
+        """Give it, and whatever process comes after it, another certificate."""
+        files = (certificate.chain, certificate.private_key)
+        self._assignment = replace(self._assignment, tls_files=files)
+        await self._tell(certificate)
+
+    async def drain(self, within: float | None) -> None:
+        """Ask it to end: sessions get ``within`` seconds, or None: as long as they last."""
+        self.is_leaving = True
+        if within is not None or self._drain is None:
+            self._drain = Drain(within=within)
+        await self._tell(self._drain)
 
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
 
-    async def ask(self, request: Request) -> Response:
+    async def ask(self, request: WorkerRequest) -> Response:
         """Return the worker's answer, or a `Failure` if there is none in time."""
         id_, answered = next(self._ids), trio.Event()
         within = ACT_WITHIN if isinstance(request, QueueAct) else LOOK_WITHIN

@@ -17,9 +17,12 @@ PACKAGE = ROOT / "edgerelay"
 
 #: Modules without a test file of their own, and where they are tested instead.
 TESTED_ELSEWHERE = {
+    "assembly.py": "tests/unit/testing: every test of the relay harness stands on it",
+    "cli/reload.py": "tests/e2e/test_reload.py: it asks a relay that runs",
     "edge/boundary.py": "types only",
     "edge/commands.py": "tests/unit/edge/test_session.py, test_policing.py: conversations",
     "edge/settings.py": "tests/unit/config: plain values",
+    "ground.py": "tests/e2e: processes and sockets",
     "net/transport.py": "tests/contracts: edgerelay.testing.check_transport",
     "observe/events.py": "tests/unit/observe/test_log.py: types only",
     "pipeline/records.py": "tests/unit/pipeline/test_asking.py: types only",
@@ -30,6 +33,7 @@ TESTED_ELSEWHERE = {
     "policy/views.py": "tests/unit/pipeline/test_conversation.py: types only",
     "relay/settings.py": "tests/unit/config: plain values",
     "spool/api.py": "tests/contracts: edgerelay.testing.check_spool",
+    "supervisor/crew.py": "tests/e2e/test_reload.py: processes",
     "supervisor/serving.py": "tests/e2e: processes, signals and sockets",
 }
 

@@ -7,7 +7,6 @@ from collections import Counter
 import trio
 from trio.testing import MockClock
 
-from edgerelay.edge.settings import EdgeSettings
 from edgerelay.supervisor.clients import counts_elsewhere, share_counts
 
 
@@ -40,7 +39,7 @@ class Recorder:
 async def test_a_worker_is_told_what_changed_and_nothing_else(autojump_clock: MockClock) -> None:
     busy, idle = Recorder({"192.0.2.1": 30}), Recorder({})
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(share_counts, [busy, idle], EdgeSettings(hostname="mx.example.com"))
+        nursery.start_soon(share_counts, [busy, idle], lambda: 50)
         await trio.sleep(1)
         busy.counts = {}
         await trio.sleep(1)
@@ -53,9 +52,7 @@ async def test_a_worker_is_told_what_changed_and_nothing_else(autojump_clock: Mo
 async def test_a_new_process_is_told_again(autojump_clock: MockClock) -> None:
     busy, restarted = Recorder({"192.0.2.1": 30}), Recorder({})
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            share_counts, [busy, restarted], EdgeSettings(hostname="mx.example.com")
-        )
+        nursery.start_soon(share_counts, [busy, restarted], lambda: 50)
         await trio.sleep(1)
         restarted.others = {}
         await trio.sleep(1)
@@ -68,7 +65,7 @@ async def test_a_new_connection_is_told_to_the_others_once(autojump_clock: MockC
     first, second = Recorder({}), Recorder({})
     first.arrivals.update({"192.0.2.1": 3})
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(share_counts, [first, second], EdgeSettings(hostname="mx.example.com"))
+        nursery.start_soon(share_counts, [first, second], lambda: 50)
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
 

@@ -38,7 +38,7 @@ class Keeping:
         assignment = Assignment(
             worker=3,
             state_dir=state_dir,
-            shard=state_dir / "spool" / "3",
+            shard="",
             edge=EdgeSettings(hostname="mx.example.com"),
             relay=RelaySettings(hostname="mx.example.com"),
             listeners=(),
@@ -49,7 +49,13 @@ class Keeping:
             min_free_space=0,
             drain=1.0,
         )
-        self._worker = Worker(assignment, self._see, lambda _number, _message: None)
+        self._worker = Worker(
+            assignment,
+            self._see,
+            lambda _number, _message: None,
+            lambda before: before or "3",
+            lambda: None,
+        )
 
     def _see(self, event: Event) -> None:
         self.events.append(event)
