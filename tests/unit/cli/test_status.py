@@ -76,7 +76,7 @@ def test_people_see_what_matters(run: Run, relay: Relay) -> None:
     assert lane.endswith("connection refused")
     assert "Now: content 4,096, sessions 3" in lines
     assert "5 events were dropped from the log" in lines
-    assert "Mail waits in shards without a worker: 7 (raise `workers`)" in lines
+    assert "Mail waits in shards that no worker has adopted yet: 7" in lines
 
 
 def test_programs_get_all_of_it(run: Run, relay: Relay) -> None:
