@@ -62,7 +62,7 @@ def serve(config: Config, *, origin: Path) -> int:
             prepare_process()
             lock = lock_state(config.state_dir)
             stack.callback(os.close, lock)
-            sockets = Sockets(config.listener_addresses)
+            sockets = Sockets.at_the_start(config.listener_addresses)
             stack.callback(sockets.close_all_but)
             (config.state_dir / "spool").mkdir(mode=0o700, exist_ok=True)
             warning = drop_privileges(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Final
 
-from edgerelay.supervisor.start import bind, bound_name
+from edgerelay.supervisor.start import StartError, bind, bound_name
 
 Address = tuple[str, int]
+
+#: Seconds in which workers whose supervisor was killed have closed their listening sockets.
+PREDECESSORS: Final = 3.0
 
 
 class Sockets:
@@ -18,6 +24,20 @@ class Sockets:
         """Bind them all. Raises `StartError`; then none is left open."""
         self._open: list[tuple[Address, socket.socket]] = []
         self._open = self.opened_for(addresses)
+
+    @classmethod
+    def at_the_start(cls, addresses: Sequence[Address]) -> Sockets:
+        """Bind them all, waiting for who was there a moment ago. Blocks; raises `StartError`."""
+        patient_until = time.monotonic() + PREDECESSORS
+        while True:
+            try:
+                return cls(addresses)
+            except StartError as error:
+                cause = error.__cause__
+                in_use = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+                if not in_use or time.monotonic() >= patient_until:
+                    raise
+                time.sleep(0.05)  # noqa: TID251 - there is no loop yet
 
     @property
     def fds(self) -> tuple[int, ...]:
