@@ -173,6 +173,16 @@ class Committer:
             with suppress(SpoolError):  # whose it was is told
                 await self.do(Work((), []))
 
+    @property
+    def is_shut(self) -> bool:
+        """The database could not be opened again when it was tried last."""
+        return self._shard.writer is None
+
+    async def open_again(self) -> None:
+        """Have another try at a database that could not be opened, should nobody write."""
+        with suppress(SpoolError):
+            await self.do(Work((), []))
+
     def late_keys(self) -> set[int]:
         """Deliveries whose outcome could not be written yet."""
         return {

@@ -42,11 +42,15 @@ class HouseKeeper:
                 await self._committer.activity.wait()
             self._committer.activity = trio.Event()
             await trio.sleep(PAUSE)
+            if self._committer.is_shut:
+                await self._committer.open_again()  # no mail is taken before, so nobody else may
             self._tidy()
             await self._return_room()
 
     def _has_work(self) -> bool:
-        return self._committer.has_late_works or self._lacks_ballast or self._surplus > 0
+        committer = self._committer
+        is_waited_for = committer.has_late_works or committer.is_shut
+        return is_waited_for or self._lacks_ballast or self._surplus > 0
 
     @property
     def _lacks_ballast(self) -> bool:

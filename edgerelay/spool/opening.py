@@ -35,7 +35,9 @@ class open_spool:
     ``min_free_space`` octets are left free. ``memory_budget`` octets of fresh content stay in
     memory for the first delivery. ``ballast`` octets are reserved for deletes on a full disk.
     ``connect`` and ``disk`` are the seams of failing disks; ``directory`` None keeps
-    everything in memory. Raises `SpoolLocked`, `SpoolTooNew`, `SpoolError`.
+    everything in memory. ``lasts``: what ``connect`` opens is still there when it is opened again
+    after a disk error; by default, if there is a directory. Raises `SpoolLocked`,
+    `SpoolTooNew`, `SpoolError`.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class open_spool:
         connect: Connect = connect,
         disk: Disk | None = None,
         tag: int | None = None,
+        lasts: bool | None = None,
     ) -> None:
         self._directory = directory
+        self._lasts = directory is not None if lasts is None else lasts
         self._run_blocking = run_blocking
         self._clock = clock
         self._observer = observer
@@ -126,7 +130,13 @@ class open_spool:
                 self._disk = self._own_disk()
             self._disk.lock()
             shard = Shard(
-                self._directory, self._disk, self._clock, self._connect, self._tag, self._ballast
+                self._directory,
+                self._disk,
+                self._clock,
+                self._connect,
+                self._tag,
+                self._ballast,
+                lasts=self._lasts,
             )
             return shard, shard.open()
         except BaseException as error:

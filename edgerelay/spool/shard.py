@@ -19,7 +19,7 @@ from edgerelay.spool.writer import Writer
 
 
 class Shard:
-    """``directory`` None is a database in memory, which cannot be opened again."""
+    """``directory`` None: a database in memory. Unless it ``lasts``, it is not opened again."""
 
     def __init__(
         self,
@@ -29,6 +29,8 @@ class Shard:
         connect: Connect,
         tag: int,
         ballast: int,
+        *,
+        lasts: bool,
     ) -> None:
         self.disk = disk
         self.writer: Writer | None = None  #: None: the database is not to be had
@@ -38,6 +40,7 @@ class Shard:
         self._connect = connect
         self._tag = tag
         self._ballast = ballast
+        self._lasts = lasts
         self._connections: list[sqlite3.Connection] = []
         self._ids: QueueIds | None = None
 
@@ -68,7 +71,7 @@ class Shard:
     def reopen(self, live: Collection[str], purge: Collection[int]) -> list[SetAside]:
         """After a disk error: close everything, recover. Raises `SpoolUnavailable`."""
         self._disconnect()
-        if self._directory is None:
+        if not self._lasts:
             raise SpoolUnavailable("a database in memory is gone when it is closed")
         try:
             return self._open(again=True, live=live, purge=purge).set_aside

@@ -237,6 +237,8 @@ class SqliteSpool:
         return await self._read(question)
 
     async def _read(self, question: Callable[[Reader], T]) -> T:
+        if self._shard.reader is None:
+            await self._committer.open_again()
         async with self._reading:
             reader = self._shard.reader
             if reader is None:

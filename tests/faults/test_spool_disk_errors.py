@@ -156,6 +156,25 @@ async def test_outcomes_wait_for_a_disk_that_comes_back(
         ]
 
 
+@pytest.mark.parametrize("asks", [True, False], ids=["somebody asks", "nobody asks"])
+async def test_a_database_that_could_not_be_opened_again_does_not_wait_for_new_mail(
+    autojump_clock: MockClock, world: World, asks: bool
+) -> None:
+    """Mail is refused meanwhile, so none would ever come."""
+    async with world.spool() as spool:
+        await spool.commit(await new_message(spool, queued("a")))
+        world.faults.fail("COMMIT", IOERR)
+        world.faults.fail("BEGIN", IOERR, times=2)
+        await refused(spool, await new_message(spool))
+        assert not spool.accepts_mail
+        if asks:
+            with pytest.raises(SpoolUnavailable):
+                await spool.lanes()
+        await trio.sleep(5)
+        assert spool.accepts_mail
+        assert await spool.lanes() == ["a"]
+
+
 async def test_what_is_told_late_is_left_out_of_answers(
     autojump_clock: MockClock, world: World
 ) -> None:
