@@ -194,7 +194,7 @@ class Lane:
             self._woken = trio.Event()
             now = self._services.clock()
             if not self._is_paused():
-                if self._next_due is not None and self._next_due <= max(now, self._horizon):
+                if self._next_due is not None and self._is_due(self._next_due, now):
                     self._next_due = None
                     self._queue.leave_on_disk()
                 if self._queue.wants_refill:
@@ -204,6 +204,9 @@ class Lane:
                 return
             with trio.move_on_after(self._seconds_to_wait()):
                 await self._woken.wait()
+
+    def _is_due(self, due: float, now: float) -> bool:
+        return due <= max(now, self._horizon) or self._is_beyond(due, now)
 
     def _is_over(self) -> bool:
         return self._queue.is_empty and not self._workers and self._next_due is None
@@ -226,9 +229,15 @@ class Lane:
         with self._services.claims.reading() as stale:
             found = await spool.due(name, horizon, limit)
             queue.refill(found, stale, complete=len(found) < limit)
-        if not queue.on_disk:
+            if queue.on_disk:
+                return
             self._next_due = None
-            self._note_due(await spool.next_due(name, horizon))
+            due = await spool.next_due(name, horizon)
+            if due is None or not self._is_beyond(due, now):
+                self._note_due(due)
+                return
+            found = await spool.due(name, due, limit)
+            queue.refill(found, stale, complete=False)
 
     def _note_due(self, due: float | None) -> None:
         if due is not None and (self._next_due is None or due < self._next_due):
@@ -237,7 +246,11 @@ class Lane:
     # --- handing out -----------------------------------------------------------------------
 
     def _is_paused(self) -> bool:
-        return self._paused_until > 0 and self._paused_until > self._services.clock()
+        now = self._services.clock()
+        return self._paused_until > now and not self._is_beyond(self._paused_until, now)
+
+    def _is_beyond(self, due: float, now: float) -> bool:
+        return self._services.schedule.is_beyond(due, now)
 
     def _allowed(self) -> int:
         if self._failures:

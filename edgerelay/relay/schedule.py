@@ -68,6 +68,10 @@ class Schedule:
     def shortest_wait(self) -> float:
         return min(self.retry)
 
+    def is_beyond(self, due: float, now: float) -> bool:
+        """No wait is so long (a second is for rounding): the wall clock was set back since."""
+        return due - now > max(self.retry) + 1.0
+
     def follow_up(
         self, delivery: PendingDelivery, attempt: Attempt, now: float, *, age: float
     ) -> FollowUp:

@@ -204,3 +204,33 @@ async def test_idle_lanes_vanish(make_world: MakeWorld, autojump_clock: MockCloc
             assert len(relay.lanes_now()) == 1
             await trio.sleep(20)
             assert relay.lanes_now() == []
+
+
+async def test_a_clock_that_is_set_back_does_not_make_the_queue_wait_for_it(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(retry=(60.0, 300.0)) as world:
+        peer = world.peer(replies={"dot": ["451 4.3.0 not now"] * 2 + ["250 2.0.0 taken"] * 2})
+        async with world.run_relay():
+            await world.submit(content=subject(1))
+            await world.submit(content=subject(2))
+            await trio.sleep(1)
+            world.jump -= 36_000.0
+            await trio.sleep(120)
+        assert len(peer.contents) == 2
+        assert await world.queue() == []
+
+
+async def test_a_lane_that_is_down_is_probed_although_the_clock_was_set_back(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(retry=(60.0, 300.0)) as world:
+        async with world.run_relay():
+            await world.submit()
+            await trio.sleep(1)
+        assert len(world.seen(LaneDown)) == 1
+        world.jump -= 36_000.0
+        peer = world.peer()
+        async with world.run_relay():  # what it knows of the pause is a time of that clock
+            await trio.sleep(120)
+        assert len(peer.contents) == 1
