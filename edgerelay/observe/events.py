@@ -128,6 +128,15 @@ class Delivery(Event, tag="delivery"):
     tls: str = ""
 
 
+class Expired(Event, tag="expired"):
+    """Recipients were given up after `expire`: reported, held, or silent if they wanted it so."""
+
+    queue_id: str
+    lane: str
+    recipients: list[tuple[str, str]]  # (forward-path, the last reply)
+    delay: float  # seconds since arrival
+
+
 class LaneDown(Event, tag="lane_down"):
     """No next hop of a lane can be reached; everything in it waits."""
 

@@ -18,6 +18,7 @@ from edgerelay.observe.events import (
     Delivery,
     Dropped,
     Event,
+    Expired,
     Held,
     LaneDown,
     PolicyFailed,
@@ -25,7 +26,7 @@ from edgerelay.observe.events import (
     WorkerEnded,
 )
 
-_WARNINGS: Final = frozenset({Trouble, LaneDown, Held, Dropped, PolicyFailed})
+_WARNINGS: Final = frozenset({Trouble, LaneDown, Held, Dropped, PolicyFailed, Expired})
 _encoder: Final = msgspec.json.Encoder()
 # JSON escapes C0 itself; these pass it by: DEL, C1, and what `escape` calls harmful.
 _PASSED_BY_JSON: Final = re.compile(

@@ -13,7 +13,7 @@ from typing import Final, Never, Protocol
 import trio
 
 from edgerelay.mail.dsn import ReportKind
-from edgerelay.observe.events import Held, Observer, Trouble
+from edgerelay.observe.events import Expired, Held, Observer, Trouble
 from edgerelay.relay.ages import Ages
 from edgerelay.relay.claims import Claims
 from edgerelay.relay.reports import UNTOLD, BuiltReport, Reporter, announce
@@ -45,6 +45,7 @@ class Claimant(Protocol):
 class _Step:
     change: Change
     report: BuiltReport | None = None
+    expired: Expired | None = None
 
 
 class Watch:
@@ -140,6 +141,8 @@ class Watch:
                     if step.report is not None:
                         step.report.message.content.discard()
         for delivery, step in zip(deliveries, steps, strict=True):
+            if step.expired is not None:
+                self._observer(step.expired)
             if isinstance(step.change, Hold):
                 queue_id, reason = delivery.message.queue_id, step.change.reason
                 self._observer(Held(queue_id=queue_id, lane=delivery.lane, reason=reason))
@@ -163,7 +166,16 @@ class Watch:
             follow.failed,
             last_reply=self._claimant.last_reply_of(delivery.lane),
         )
-        return _Step(follow.change, report)
+        expired = Expired(
+            queue_id=delivery.message.queue_id,
+            lane=delivery.lane,
+            recipients=[
+                (str(pending.recipient.forward_path), pending.last_reply)
+                for pending in delivery.recipients
+            ],
+            delay=round(self._ages.age(delivery.message.arrived), 6),
+        )
+        return _Step(follow.change, report, expired)
 
     async def _warn(self, delivery: PendingDelivery) -> _Step:
         report = await self._reporter.build(

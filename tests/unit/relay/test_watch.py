@@ -9,7 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from edgerelay.mail.dsn import Report, report
-from edgerelay.observe.events import Held, Reported, Trouble
+from edgerelay.mail.envelope import Notify
+from edgerelay.observe.events import Expired, Held, Reported, Trouble
 from edgerelay.relay.reports import UNTOLD
 from edgerelay.spool.api import Status
 from edgerelay.testing.scripted_peer import Late
@@ -136,3 +137,17 @@ async def test_what_is_released_too_late_expires_at_once(
             await relay.release(await world.queue())
             await trio.sleep(3)
         assert "failed" in [event.kind for event in world.seen(Reported)]
+
+
+async def test_who_wants_no_report_is_not_given_up_without_a_trace(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(expire=LIFE) as world:
+        async with world.run_relay():
+            queue_id = await world.submit(notify=Notify(0))
+            await trio.sleep(LIFE + 120)
+        assert await world.queue() == []
+        assert not world.seen(Reported)
+        (expired,) = world.seen(Expired)
+        assert expired.queue_id == queue_id
+        assert [path for path, _ in expired.recipients] == ["<user@example.org>"]
