@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # `make run CONFIG=my.toml` serves that file.
 CONFIG ?=
 
-.PHONY: help run demo test check format e2e bench filtered clean
+.PHONY: help run demo test check format e2e bench filtered simulate plants clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ bench: $(VENV)/.program  ## side by side with Postfix (root; BENCH_M=500 for a s
 
 filtered: $(VENV)/.program  ## the same with SPF, DKIM and greylisting in front (root)
 	$(BIN)/python contrib/bench/filtered.py
+
+simulate: $(STAMP)  ## the whole relay under virtual time with faults: SEEDS=1000, FIRST=0
+	$(BIN)/python -m edgerelay.testing.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
+
+plants: $(STAMP)  ## mistakes planted by hand, and the seed at which the simulation finds each
+	$(BIN)/python contrib/simulate/plants.py
 
 clean:  ## forget .venv, caches and what bench and run left
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis run contrib/bench/run
