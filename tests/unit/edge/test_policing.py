@@ -569,3 +569,47 @@ async def test_a_field_of_another_message_is_not_cut_out_of_this_one(
     for content in ("X-One: 1\r\n\r\nbody\r\n", "Subject: two\r\n\r\nbody\r\n"):
         assert (await client.send_mail(content)).startswith("250")
     assert world.spool.contents == [b"\r\nbody\r\n", b"Subject: two\r\n\r\nbody\r\n"]
+
+
+def octets_alive(mark: bytes) -> int:
+    """Of objects that the collector knows, and of what they hold."""
+    held = {
+        id(octets): len(octets)
+        for each in gc.get_objects()
+        for octets in gc.get_referents(each)
+        if isinstance(octets, bytes) and mark in octets
+    }
+    return sum(held.values())
+
+
+@pytest.mark.parametrize("end", ["lost", "half-closed", "raises"])
+async def test_a_session_that_ends_in_its_policies_leaves_no_message_to_the_collector(
+    autojump_clock: MockClock, world: World, end: str
+) -> None:
+    """Cycles of tasks and what ended them kept hundreds of megabytes until it looked."""
+    mark = b"the mark of this message, " * 1000
+
+    async def slow(transaction: MailTransaction, message: Message) -> MessageVerdict:
+        assert message.body is not None
+        await trio.sleep(3600 if end != "raises" else 1)
+        raise ZeroDivisionError
+
+    world.police(*(policy(on_message=slow) for _ in range(4)))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            client = await world.greeted()
+            await client.say("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.org>", "DATA")
+            for _ in range(3):
+                await client.hear()
+            await client.raw(b"Subject: x\r\n\r\n" + mark + b"\r\n.\r\n")
+            await wait_all_tasks_blocked()
+            if end == "lost":
+                client.transport.abort()
+            elif end == "half-closed":
+                await client.transport.aclose(linger=False)
+            await trio.sleep(30)
+        assert octets_alive(mark[:50]) <= 2 * len(mark)  # the test's own
+    finally:
+        gc.enable()
