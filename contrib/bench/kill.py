@@ -1,9 +1,13 @@
-"""kill.py [KILLS]: kill -9 of a worker so often (20) under load; nothing acknowledged is lost.
+"""kill.py [KILLS] [KIND ...]: kill -9 so often (20) under load; nothing acknowledged is lost.
 
-Twenty sessions send, note each 250 and come back after every break. Before each kill the
-worker is stopped for a moment and its database copied, so that what was delivered but not
-yet committed is known exactly: those messages, and those whose 250 nobody read, are the only
-ones that may come twice.
+KIND is "worker" (one of them; it is started again), "supervisor" (alone; another one is started
+at once beside its workers, which finish), "all" (every process; the relay is started again), and
+all three unless said otherwise.
+
+Twenty sessions send, note each 250 and come back after every break. Before each kill whoever is to
+die is stopped for a moment and its databases copied, so that what was delivered but not yet
+committed is known exactly: those messages, and those whose 250 nobody read, are the only ones that
+may come twice.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from lab import directory, show, verdict
 from tests.e2e.support.client import Client, Lost, message
 from tests.e2e.support.edgerelay import Edgerelay, relay_config
 from tests.e2e.support.next_hop import NextHop
-from tests.e2e.support.waiting import pause, wait_for
+from tests.e2e.support.waiting import free_port, pause, wait_for
 
 SESSIONS = 20
 #: Taken in turn: a worker that dies again within a minute is restarted ever later.
@@ -93,7 +97,7 @@ class Load:
 @dataclass
 class Kill:
     at: float
-    pid: int
+    pids: list[int]
     uncommitted: set[str]  # ids that the next hop confirmed and the spool still has
     back_after: float = 0.0  # seconds until there were as many workers as before
 
@@ -116,16 +120,46 @@ def spooled(pid: int, copy: Path) -> set[str]:
     return found
 
 
-def kill_one(relay: Edgerelay, hop: NextHop, copy: Path, victim: int) -> Kill:
-    os.kill(victim, signal.SIGSTOP)
+def kill(relay: Edgerelay, hop: NextHop, copy: Path, victims: list[int]) -> Kill:
+    for victim in victims:
+        os.kill(victim, signal.SIGSTOP)
     pause(0.1)  # the next hop answers what it was still given
     confirmed = dict(
         taken.content.decode().split()[::-1] for taken in list(hop.taken) if taken.confirmed
     )
-    waiting = spooled(victim, copy)
-    kill = Kill(time.monotonic(), victim, {confirmed[q] for q in waiting if q in confirmed})
-    os.kill(victim, signal.SIGKILL)
-    return kill
+    waiting = {queue_id for victim in victims for queue_id in spooled(victim, copy)}
+    done = Kill(time.monotonic(), victims, {confirmed[q] for q in waiting if q in confirmed})
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    return done
+
+
+def kill_worker(relay: Edgerelay, hop: NextHop, copy: Path, number: int) -> Kill:
+    victim = relay.find("worker_started", worker=number % WORKERS)[-1]["pid"]
+    done = kill(relay, hop, copy, [victim])
+    wait_for("the worker's successor", lambda: is_replaced(relay, victim), 60)
+    return done
+
+
+def kill_supervisor(relay: Edgerelay, hop: NextHop, copy: Path, number: int) -> Kill:
+    done = kill(relay, hop, copy, [relay.pid])
+    start_again(relay)
+    return done
+
+
+def kill_all(relay: Edgerelay, hop: NextHop, copy: Path, number: int) -> Kill:
+    done = kill(relay, hop, copy, [*relay.worker_pids(), relay.pid])
+    start_again(relay)
+    return done
+
+
+KINDS = {"worker": kill_worker, "supervisor": kill_supervisor, "all": kill_all}
+
+
+def start_again(relay: Edgerelay) -> None:
+    relay.expected_exit = None
+    relay.stop(signal.SIGKILL)  # it is dead; this forgets it
+    relay.start()
 
 
 def is_replaced(relay: Edgerelay, victim: int) -> bool:
@@ -133,19 +167,35 @@ def is_replaced(relay: Edgerelay, victim: int) -> bool:
     return len(living) == WORKERS and victim not in living
 
 
-def main() -> int:
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+@dataclass
+class Result:
+    kind: str
+    kills: list[Kill]
+    load: Load
+    came: Counter[str]
+    held: str
+    shards: int
+
+    @property
+    def lost(self) -> list[str]:
+        return sorted(self.load.acknowledged.keys() - self.came.keys())
+
+
+def run(kind: str, kills: int) -> Result:
     done: list[Kill] = []
     with directory() as path, NextHop(keep=marks) as hop:
-        config = relay_config(path / "relay", f"smtp://127.0.0.1:{hop.port}", workers=WORKERS)
+        config = relay_config(
+            path / "relay",
+            f"smtp://127.0.0.1:{hop.port}",
+            listener={"address": f"127.0.0.1:{free_port()}"},
+            workers=WORKERS,
+        )
         with Edgerelay(path / "relay", config) as relay:
             load = Load(relay.port)
             threads = load.start()
             pause(2)
             for number in range(kills):
-                victim = relay.find("worker_started", worker=number % WORKERS)[-1]["pid"]
-                done.append(kill_one(relay, hop, path, victim))
-                wait_for("the worker's successor", lambda: is_replaced(relay, done[-1].pid), 60)
+                done.append(KINDS[kind](relay, hop, path, number))
                 done[-1].back_after = time.monotonic() - done[-1].at
                 pause(BETWEEN)
             load.ended.set()
@@ -159,68 +209,81 @@ def main() -> int:
                 )
             pause(3)  # a late duplicate would show
             held = relay.cli("queue", "list", "--status", "held", "--json").stdout
+            with contextlib.suppress(AssertionError):
+                wait_for("no more shards than workers", lambda: shards(relay) == WORKERS, 60)
+            left = shards(relay)
         came = arrivals(hop)
-    return judge(done, load, came, held)
+    return Result(kind, done, load, came, held, left)
+
+
+def shards(relay: Edgerelay) -> int:
+    return len(list((relay.state_dir / "spool").iterdir()))
 
 
 def arrivals(hop: NextHop) -> Counter[str]:
     return Counter(taken.content.decode().split()[0] for taken in hop.confirmed())
 
 
-def judge(kills: list[Kill], load: Load, came: Counter[str], held: str) -> int:
-    lost = sorted(load.acknowledged.keys() - came.keys())
-    extra = Counter({identifier: n - 1 for identifier, n in came.items() if n > 1})
-    rows, duplicates, bound = [], 0, 0
-    for number, kill in enumerate(kills):
-        after = kills[number + 1].at if number + 1 < len(kills) else float("inf")
-        unread = {i for at, i in load.unread if kill.at <= at < after}
-        acknowledged = sum(kill.at <= at < after for at in load.acknowledged.values())
+def explained(result: Result) -> tuple[int, int, int]:
+    """Duplicates with a reason, at most so many, and those without one."""
+    extra = Counter({identifier: n - 1 for identifier, n in result.came.items() if n > 1})
+    duplicates = bound = 0
+    for number, each in enumerate(result.kills):
+        last = number + 1 == len(result.kills)
+        after = float("inf") if last else result.kills[number + 1].at
+        unread = {i for at, i in result.load.unread if each.at <= at < after}
+        bound += len(unread) + len(each.uncommitted)
         # each extra copy is put down to the first kill that may explain it
-        explained = 0
-        for identifier in unread | kill.uncommitted:
+        for identifier in unread | each.uncommitted:
             if extra[identifier] > 0:
                 extra[identifier] -= 1
-                explained += 1
-        duplicates += explained
-        bound += len(unread) + len(kill.uncommitted)
+                duplicates += 1
+    return duplicates, bound, sum(n for n in extra.values() if n > 0)
+
+
+def main() -> int:
+    arguments = sys.argv[1:]
+    kills = int(arguments.pop(0)) if arguments and arguments[0].isdigit() else 20
+    results = [run(kind, kills) for kind in arguments or KINDS]
+    rows = []
+    for result in results:
+        duplicates, bound, unexplained = explained(result)
+        back = sorted(each.back_after for each in result.kills)
         rows.append(
             (
-                number + 1,
-                kill.pid,
-                acknowledged,
-                len(unread),
-                len(kill.uncommitted),
-                len(unread) + len(kill.uncommitted),
-                explained,
-                f"{kill.back_after:.2f}",
+                result.kind,
+                len(result.kills),
+                len(result.load.acknowledged),
+                len(result.came.keys() & result.load.acknowledged.keys()),
+                len(result.lost),
+                duplicates,
+                bound,
+                unexplained,
+                result.held.strip() or "[]",
+                result.shards,
+                f"{back[len(back) // 2]:.2f}",
             )
         )
-    unexplained = sum(n for n in extra.values() if n > 0)
-    columns = ("kill", "pid", "250s until the next", "250 not read", "not committed")
-    rows.append(("all", "", len(load.acknowledged), "", "", bound, duplicates, ""))
-    show("kill -9 under load", (*columns, "bound", "duplicates", "back after s"), rows)
-    show(
-        "conservation",
-        ("acknowledged", "arrived", "lost", "never acknowledged", "unexplained copies", "held"),
-        [
-            (
-                len(load.acknowledged),
-                len(came),
-                len(lost),
-                len(came.keys() - load.acknowledged.keys()),
-                unexplained,
-                held.strip() or "[]",
-            )
-        ],
-    )
-    if load.refused:
-        show("refusals on the way (tried again)", ("reply", "times"), load.refused.most_common(5))
-    for identifier in lost[:10]:
-        print("lost:", identifier)
+    columns = ("kill -9 of", "times", "acknowledged", "delivered", "lost", "duplicates", "bound")
+    more = ("unexplained", "held", "shards at the end", "back after s")
+    show(f"kill -9 under load, {WORKERS} workers", (*columns, *more), rows)
+    for result in results:
+        if result.load.refused:
+            refusals = result.load.refused.most_common(3)
+            show(f"{result.kind}: refusals on the way (tried again)", ("reply", "times"), refusals)
+        for identifier in result.lost[:10]:
+            print("lost:", identifier)
     return verdict(
-        ("there was load between the kills", len(load.acknowledged) >= 50 * len(kills)),
-        ("every acknowledged message arrived", not lost),
-        ("no more duplicates than each kill explains", unexplained == 0),
+        (
+            "there was load between the kills",
+            all(len(r.load.acknowledged) >= 50 * kills for r in results),
+        ),
+        ("every acknowledged message arrived", not any(r.lost for r in results)),
+        (
+            "no more duplicates than each kill explains",
+            not any(explained(r)[2] for r in results),
+        ),
+        ("no shard is left behind", all(r.shards == WORKERS for r in results)),
     )
 
 
