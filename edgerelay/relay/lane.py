@@ -215,7 +215,8 @@ class Lane:
         if self._is_paused():
             return self._paused_until - self._services.clock()
         wait = inf if self._next_due is None else self._next_due - self._services.clock()
-        if len(self._queue) and self._crowded_until:
+        # Once it has passed, what is to happen has happened, or waits for what a probe finds.
+        if len(self._queue) and self._crowded_until > trio.current_time():
             wait = min(wait, self._crowded_until - trio.current_time())
         if self._queue.wants_refill:
             wait = min(wait, 1.0)  # what the disk had was all taken care of: look again

@@ -234,3 +234,20 @@ async def test_a_lane_that_is_down_is_probed_although_the_clock_was_set_back(
         async with world.run_relay():  # what it knows of the pause is a time of that clock
             await trio.sleep(120)
         assert len(peer.contents) == 1
+
+
+async def test_a_lane_that_was_crowded_and_is_probed_does_not_look_again_and_again(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    """It had a time in the past to wait for, and kept the processor busy until the probe ended."""
+    async with make_world(retry=(60.0, 300.0)) as world:
+        world.network.blackholes.add(("10.0.0.1", 25))
+        for number in range(3):
+            await world.submit(content=subject(number))
+        await world.spool.lane_pause(LANE, world.clock() + 2, 1)
+        async with world.run_relay() as relay:
+            (lane,) = relay._lanes.values()
+            lane._crowded_until = trio.current_time() + 1  # as a full hop leaves it that goes down
+            await trio.sleep(10)  # the probe goes on, the others wait
+            assert lane.now().active == 1
+            assert lane._seconds_to_wait() > 0
