@@ -13,6 +13,8 @@ from random import Random
 from typing import Final
 
 import trio
+from trio.abc import Instrument
+from trio.lowlevel import Task
 from trio.testing import MockClock
 
 from edgerelay.config import Config, parse
@@ -101,6 +103,22 @@ class Outcome:
     @property
     def is_good(self) -> bool:
         return not self.verdict.problems
+
+
+class Restless(Instrument):
+    """Ends a run in which nobody comes to rest: virtual time would stand still for ever."""
+
+    STEPS: Final = 1_500_000  # a run takes some thousands
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._steps = 0
+
+    def before_task_step(self, task: Task) -> None:
+        self._steps += 1
+        if self._steps == self.STEPS:
+            self._world.problems.append(f"nothing comes to rest, such as {task.name}")
+            self._world.nursery.cancel_scope.cancel()
 
 
 class Dns:
@@ -360,7 +378,8 @@ def simulate(seed: int, *, keeps_log: bool = False) -> Outcome:
     mails = [some_mail(number, world.random) for number in range(world.random.randint(6, 14))]
     try:
         with at_hand(POLICIES):
-            trio.run(world.run, mails, clock=MockClock(autojump_threshold=0))
+            clock = MockClock(autojump_threshold=0)
+            trio.run(world.run, mails, clock=clock, instruments=[Restless(world)])
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
