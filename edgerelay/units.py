@@ -105,6 +105,19 @@ def address_and_port(value: object, default_port: int | None = None) -> tuple[st
     return literal, port
 
 
+#: Of the address of a listener whose socket a service manager passes.
+PASSED: Final = "fd:"
+
+
+def listener_address(value: object) -> tuple[str, int]:
+    """An address and a port, or ``"fd:NAME"``, which comes back with port 0."""
+    if not isinstance(value, str) or not value.startswith(PASSED):
+        return address_and_port(value)
+    if re.fullmatch(r"[\x21-\x39\x3b-\x7e]{1,255}", value.removeprefix(PASSED)) is None:
+        raise ValueError('expected "fd:NAME", NAME as in FileDescriptorName= of the socket unit')
+    return value, 0
+
+
 def split_port(text: str) -> tuple[str, int | None]:
     """Split ``host``, ``host:port``, ``[v6]`` or ``[v6]:port``. Raises ValueError."""
     match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(\d{1,5}))?", text, re.ASCII)

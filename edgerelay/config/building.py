@@ -11,6 +11,7 @@ from edgerelay.config.values import Config
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import HopKind, HopTls, RelaySettings, RouteSettings
+from edgerelay.units import PASSED
 
 DEFAULT_USER: Final = "edgerelay"
 #: Hops that cannot say whether a recipient exists: there is nobody to ask.
@@ -61,10 +62,17 @@ def _listener(listener: Listener, has_certificate: bool) -> ListenerSettings:
     host, port = listener.address
     default = ListenerTls.STARTTLS if has_certificate else ListenerTls.OFF
     return ListenerSettings(
-        name=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        name=_address_text(host, port),
         tls=default if listener.tls is None else ListenerTls(listener.tls),
         proxy_protocol_from=listener.proxy_protocol_from,
     )
+
+
+def _address_text(host: str, port: int) -> str:
+    """As written, for those who have no socket that would say better."""
+    if host.startswith(PASSED):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) -> EdgeSettings:

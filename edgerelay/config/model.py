@@ -88,7 +88,7 @@ class Dns(Table):
 
 
 class Listener(Table):
-    address: Annotated[tuple[str, int], _by(units.address_and_port)] = ("0.0.0.0", 25)  # noqa: S104 - the world is whom an inbound gateway serves
+    address: Annotated[tuple[str, int], _by(units.listener_address)] = ("0.0.0.0", 25)  # noqa: S104 - the world is whom an inbound gateway serves
     role: Literal["mx"] = "mx"
     tls: Literal["off", "starttls", "required", "implicit"] | None = None
     bare_newline: Literal["reject"] = "reject"

@@ -16,7 +16,8 @@ from edgerelay.relay.settings import RelaySettings
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """``listeners`` and ``listener_addresses`` (a literal and a port) are in the same order.
+    """``listeners`` and ``listener_addresses`` (a literal and a port, or "fd:NAME" and 0) are in
+    the same order.
 
     ``tls_files`` is the certificate chain and the private key as PEM octets, read when the
     file was: workers run after privileges are dropped. ``dns_servers`` empty: the system's.

@@ -130,14 +130,19 @@ async def _all_ready(workers: list[Worker]) -> None:
 
 
 def _assignment(number: int, config: Config, sockets: Sockets) -> Assignment:
+    listening = [
+        (settings, fd)
+        for settings, group in zip(config.listeners, sockets.groups, strict=True)
+        for fd in group
+    ]
     return Assignment(
         worker=number,
         state_dir=config.state_dir,
         shard="",
         edge=config.edge(),
         relay=config.relay(),
-        listeners=config.listeners,
-        listener_fds=sockets.fds,
+        listeners=tuple(settings for settings, _ in listening),
+        listener_fds=tuple(fd for _, fd in listening),
         tls_files=config.tls_files,
         dns_servers=config.dns_servers,
         dns_timeout=config.dns_timeout,

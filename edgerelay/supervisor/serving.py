@@ -34,7 +34,7 @@ from edgerelay.observe.events import Observer, Ready, Stopping, Trouble
 from edgerelay.observe.log import LogWriter
 from edgerelay.supervisor.clients import share_counts
 from edgerelay.supervisor.crew import Crew, NotReady
-from edgerelay.supervisor.notify import notify
+from edgerelay.supervisor.notify import Manager
 from edgerelay.supervisor.reloading import (
     ReloadRefused,
     is_certificate_alone,
@@ -57,6 +57,7 @@ AFTER_DRAIN: Final = 35.0
 
 def serve(config: Config, *, origin: Path) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code: 0, or 2 if nothing was started."""
+    manager = Manager()
     with ExitStack() as stack:
         try:
             prepare_process()
@@ -74,16 +75,26 @@ def serve(config: Config, *, origin: Path) -> int:
         with LogWriter(sys.stderr, clock=time.time) as log:  # noqa: TID251 - the one real clock
             if warning:
                 log(Trouble(where="start", what=warning))
-            return trio.run(Supervisor(config, origin.absolute(), sockets, log).run)
+            for name in sockets.unused:
+                log(Trouble(where="start", what=f"no listener uses the passed socket fd:{name}"))
+            return trio.run(Supervisor(config, origin.absolute(), sockets, manager, log).run)
 
 
 class Supervisor:
     """The workers, what is shared among them, the next configuration, and the way out."""
 
-    def __init__(self, config: Config, origin: Path, sockets: Sockets, observer: Observer) -> None:
+    def __init__(
+        self,
+        config: Config,
+        origin: Path,
+        sockets: Sockets,
+        manager: Manager,
+        observer: Observer,
+    ) -> None:
         self._config = config
         self._origin = origin
         self._sockets = sockets
+        self._manager = manager
         self._observer = observer
         self._started = time.monotonic()
         self._reloading = trio.Lock()
@@ -103,6 +114,7 @@ class Supervisor:
                     services.start_soon(self._crew.shards.run)
                     services.start_soon(share_counts, self._crew.living, self._most_per_client)
                     services.start_soon(self._announce)
+                    services.start_soon(self._manager.watch)
                     self._services = services
                     signals.start_soon(self._obey_signals, signals)
                 signals.cancel_scope.cancel()
@@ -115,7 +127,10 @@ class Supervisor:
     async def _announce(self) -> None:
         await self._crew.ready()
         self._observer(Ready(listeners=self._sockets.names))
-        notify("READY=1")
+        self._manager.ready(self._status())
+
+    def _status(self) -> str:
+        return f"{self._config.workers} workers on {', '.join(self._sockets.names)}"
 
     async def _obey_signals(self, ending: trio.Nursery) -> None:
         wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -125,7 +140,7 @@ class Supervisor:
                     self._services.start_soon(self._reload)
                     continue
                 self._observer(Stopping(reason=signal.Signals(number).name))
-                notify("STOPPING=1")
+                self._manager.stopping()
                 self._is_ending = True
                 self._reload_scope.cancel()
                 within = self._config.drain
@@ -141,7 +156,7 @@ class Supervisor:
     async def _reload(self) -> Response:
         """Go on with what the file says now, or as before; one at a time. It tells the log."""
         async with self._reloading:
-            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._manager.reloading()
             problems = ["the relay is about to end"]
             try:
                 with trio.CancelScope() as self._reload_scope:
@@ -153,7 +168,7 @@ class Supervisor:
             except ReloadRefused as refused:
                 problems = refused.problems
             finally:
-                notify("READY=1")
+                self._manager.ready(self._status())
         for problem in problems:
             self._observer(Trouble(where="reload", what="refused", detail=problem))
         return Failure(text="\n".join(problems))

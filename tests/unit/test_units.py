@@ -51,3 +51,13 @@ def test_a_network_of_mapped_addresses_is_the_ipv4_network_its_clients_are_in(
     written: str, meant: str
 ) -> None:
     assert str(units.network(written)) == meant
+
+
+def test_a_listener_has_an_address_or_a_socket_that_is_passed() -> None:
+    assert units.listener_address("[::]:25") == ("::", 25)
+    assert units.listener_address("fd:smtp") == ("fd:smtp", 0)
+    for wrong in ("fd:", "fd:a b", "fd:a:b", "fd:ä"):
+        with pytest.raises(ValueError, match="FileDescriptorName="):
+            units.listener_address(wrong)
+    with pytest.raises(ValueError, match="an address and a port"):
+        units.listener_address("smtp")

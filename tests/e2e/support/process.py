@@ -47,6 +47,7 @@ class Server:
         self.env = env
         self.log = directory / "output.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.pass_fds: tuple[int, ...] = ()  #: descriptors that it inherits
 
     def __enter__(self) -> Self:
         self.start()
@@ -79,6 +80,7 @@ class Server:
                 stderr=log,
                 env=None if self.env is None else {**os.environ, **self.env},
                 start_new_session=True,
+                pass_fds=self.pass_fds,
             )
         try:
             self.wait_ready()
