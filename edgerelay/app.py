@@ -29,6 +29,7 @@ from typing import Final, Never
 import trio
 
 from edgerelay.assembly import Station, assemble
+from edgerelay.census import known
 from edgerelay.control.assignment import REFUSED_TO_START, Assignment
 from edgerelay.control.channel import Channel
 from edgerelay.control.frames import FrameError
@@ -122,7 +123,7 @@ class Worker:
                     state="draining" if self.orders.leave.is_set() else "running",
                     counters=self.counters,
                     policies=self.station.policies.counts.by_policy(),
-                    gauges=self.station.edge.gauges(),
+                    gauges=self.station.gauges(),
                     shards={shard.name: shard.spool for shard in owned},
                     lanes=[lane for shard in owned for lane in shard.relay.lanes_now()],
                     dropped_events=self.log.dropped,
@@ -181,7 +182,7 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
 
     async with AsyncExitStack() as stack:
         name, spool = await _own_shard(assignment, open_shard, observer, stack)
-        services = await stack.enter_async_context(trio.open_nursery())
+        services = known(await stack.enter_async_context(trio.open_nursery()), "services")
         stack.callback(services.cancel_scope.cancel)
         ground = await real_ground(assignment, open_shard, observer, clock, services, stack)
         assembling = assemble(
@@ -201,7 +202,7 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
         services.start_soon(_listen, channel, worker, services)
         services.start_soon(_report, channel, station, answered)
         async with trio.open_nursery() as delivering:
-            delivering.start_soon(station.shards.run)
+            known(delivering, "deliveries").start_soon(station.shards.run)
             await _receive(worker, channel)
             delivering.cancel_scope.cancel()
         spool.is_kept = not orders.is_replaced
@@ -236,10 +237,13 @@ async def _receive(worker: Worker, channel: Channel) -> None:
     """Accept until we are to leave, then serve who is there for as long as they may stay."""
     orders, station = worker.orders, worker.station
     async with trio.open_nursery() as stopping:
+        known(stopping, "services")
         async with trio.open_nursery() as sessions:
+            known(sessions, "sessions")
             # Closed as soon as nobody accepts here: a new supervisor may want the address.
             with ExitStack() as listeners:
                 async with trio.open_nursery() as accepting:
+                    known(accepting, "services")
                     for listening, listener in _listeners(worker):
                         listeners.enter_context(listening)
                         accepting.start_soon(station.edge.accept, listening, listener, sessions)

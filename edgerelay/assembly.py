@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from edgerelay.census import strays
 from edgerelay.dns.answer import Resolver
 from edgerelay.edge.boundary import Deliverable, Recipients, Refused
 from edgerelay.edge.limits import ClientLimits
@@ -64,6 +65,17 @@ class Station:
     shards: Shards
     policies: Policies
     limits: ClientLimits
+
+    def gauges(self) -> dict[str, int]:
+        """What is going on now, in numbers; all of them are 0 when nobody is connected."""
+        contents = [shard.spool.contents for shard in self.shards.owned]
+        return {
+            **self.edge.gauges(),
+            "contents": sum(count for count, _ in contents),
+            "content_files": sum(files for _, files in contents),
+            "claims": sum(shard.relay.claims for shard in self.shards.owned),
+            "stray_tasks": len(strays()),
+        }
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import trio
 
+from edgerelay.census import known
 from edgerelay.observe.escape import escape
 from edgerelay.observe.events import Observer, PolicyFailed
 from edgerelay.pipeline.counts import PolicyCounts
@@ -129,7 +130,7 @@ async def open_policies(
             yield policies
             return
         async with trio.open_nursery() as background:
-            background.start_soon(watchdog.run)
+            known(background, "services").start_soon(watchdog.run)
             for one in opened:
                 for policy in (one.policy, one.trial):
                     if policy is not None and one.kind.run is not Policy.run:

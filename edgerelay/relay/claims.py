@@ -17,6 +17,9 @@ class Claims:
         self._keys: set[int] = set()
         self._readers: list[set[int]] = []
 
+    def __len__(self) -> int:
+        return len(self._keys)
+
     def __contains__(self, key: object) -> bool:
         return key in self._keys
 

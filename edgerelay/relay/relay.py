@@ -253,6 +253,11 @@ class Relay:
             self._watch.look_soon()  # what was released may be older than anything queued
         return len(mine)
 
+    @property
+    def claims(self) -> int:
+        """Deliveries that somebody other than their lane is changing now."""
+        return len(self._claims)
+
     def hurry(self, lane: str) -> None:
         """Another worker has reached the lane's hop: if it is down here, probe it now."""
         if known := self._lanes.get(lane):

@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from edgerelay.census import known
 from edgerelay.observe.events import Observer, ShardRemoved, Trouble
 from edgerelay.runtime import Clock, RunBlocking, inline
 from edgerelay.spool.api import SpoolUnavailable
@@ -93,7 +94,7 @@ class open_spool:
         self._committer = committer
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
-        self._nursery.start_soon(committer.run)
+        known(self._nursery, "services").start_soon(committer.run)
         self._nursery.start_soon(keeper.run)
         self._spool = SqliteSpool(
             shard,

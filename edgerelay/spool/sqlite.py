@@ -70,6 +70,11 @@ class SqliteSpool:
         writer = self._shard.writer
         return writer is not None and not writer.totals.messages and self._committer.is_idle
 
+    @property
+    def contents(self) -> tuple[int, int]:
+        """Contents that are neither committed nor discarded, and how many of them are files."""
+        return self._contents.in_flight, len(self._contents.live)
+
     async def wait_until_empty(self) -> None:
         """Return when there is nothing left to deliver, to report or to hold."""
         while not self.is_empty:

@@ -21,6 +21,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from edgerelay.assembly import Ground, assemble
+from edgerelay.census import known, strays
 from edgerelay.config import Config, ConfigError, parse
 from edgerelay.dns.caching import CachingResolver
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
@@ -218,14 +219,14 @@ class RelayHarness:
         )
         with at_hand(self._at_hand):
             station = await stack.enter_async_context(assembling)
-        self._edge = station.edge
+        self._station, self._edge = station, station.edge
         self._listeners = _listeners(config)
         (await self._nursery()).start_soon(station.shards.run)
         self._sessions = await self._nursery()
 
     async def _nursery(self) -> trio.Nursery:
         """Open one for as long as the harness: leaving it cancels what runs in it."""
-        nursery = await self._stack.enter_async_context(trio.open_nursery())
+        nursery = known(await self._stack.enter_async_context(trio.open_nursery()), "services")
         self._stack.callback(nursery.cancel_scope.cancel)
         return nursery
 
@@ -233,9 +234,9 @@ class RelayHarness:
         await self._stack.__aexit__(None, None, None)
 
     def _assert_nothing_left(self) -> None:
-        left = {name: count for name, count in self._edge.gauges().items() if count}
+        left = {name: count for name, count in self._station.gauges().items() if count}
         if left:
-            raise AssertionError(f"what a session opened outlived it: {left}")
+            raise AssertionError(f"something outlived who opened it: {left}, tasks: {strays()}")
 
 
 def _no_shard(name: str) -> open_spool:

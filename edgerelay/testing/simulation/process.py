@@ -197,7 +197,7 @@ class Process:
                     station.edge.stop()
                     self.sessions.cancel_scope.deadline = trio.current_time() + DRAIN
                 delivering.cancel_scope.cancel()
-            self.left_behind = {n: c for n, c in station.edge.gauges().items() if c}
+            self.left_behind = {n: c for n, c in station.gauges().items() if c}
 
     async def _own_shard(self, stack: AsyncExitStack) -> tuple[str, SqliteSpool]:
         for platter in self._world.platters_to_start_with():

@@ -17,6 +17,7 @@ from trio.abc import Instrument
 from trio.lowlevel import Task
 from trio.testing import MockClock
 
+from edgerelay.census import known
 from edgerelay.config import Config, parse
 from edgerelay.dns.answer import Answer, Status
 from edgerelay.observe.events import Event
@@ -242,10 +243,12 @@ class World:
 
     async def run(self, mails: Sequence[Mail]) -> None:
         async with trio.open_nursery() as self.nursery:
+            known(self.nursery, "services")  # what is of the world is not of a worker
             for _ in range(WORKERS):
                 self.nursery.start_soon(self._keep_a_worker)
             self.nursery.start_soon(self._supervise)
             async with trio.open_nursery() as trouble:
+                known(trouble, "services")
                 for mail in mails:
                     trouble.start_soon(self._send_some_time, mail)
                 with trio.move_on_after(TROUBLE):
