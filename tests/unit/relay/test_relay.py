@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from edgerelay.observe.events import Delivery
 from edgerelay.relay.routing import Router
+from edgerelay.relay.settings import HopKind
 from edgerelay.spool.api import REFUSED_LANE, Filter, Status
+from edgerelay.testing.cancel import cancel_at
 from edgerelay.testing.scripted_peer import HANG, Late
 from edgerelay.testing.wake_ups import WakeUps
 from tests.unit.relay.conftest import hop
 
 if TYPE_CHECKING:
-    from tests.unit.relay.conftest import MakeWorld
+    from tests.unit.relay.conftest import MakeWorld, World
 
 
 async def test_a_message_is_delivered_and_forgotten(
@@ -329,3 +333,41 @@ async def test_a_lane_that_a_policy_chose_survives_a_restart(
         async with world.run_relay():
             await trio.sleep(1)
         assert len(peer.messages) == 1
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["when it runs on", "in its wait"])
+@pytest.mark.parametrize("answer", ["250 2.0.0 taken", "550 5.7.1 no", "451 4.3.0 later"])
+@pytest.mark.parametrize(("kind", "size"), [(HopKind.SMTP, 300_000), (HopKind.LMTP, 100)])
+async def test_a_delivery_cancelled_anywhere_loses_nothing_and_leaves_nothing(
+    make_world: MakeWorld,
+    autojump_clock: MockClock,
+    inside: bool,
+    answer: str,
+    kind: HopKind,
+    size: int,
+) -> None:
+    """The hop has it once, or its sender a report once, whenever the first attempt was cut."""
+    for number in itertools.count(1):
+        async with make_world(hop(kind)) as world:
+            later = "550 5.7.1 no" if answer.startswith("5") else "250 2.0.0 taken"
+            peer = world.peer(replies={"dot": [answer, later]}, lmtp=kind is HopKind.LMTP)
+            sender = world.peer("10.0.0.7")  # where reports go
+
+            async def work(world: World = world) -> None:
+                async with world.run_relay():
+                    await trio.sleep(1)
+
+            await world.submit(sender="alice@[10.0.0.7]", content=b"x" * size)
+            cancelled = await cancel_at(number, work, inside=inside, family=True)
+            if answer.startswith("2"):
+                assert len(peer.messages) + len(await world.queue()) == 1
+            async with world.run_relay() as relay:
+                await trio.sleep(70)
+                assert relay.claims == 0
+            assert world.spool.contents == (0, 0)
+            assert await world.queue() == []
+            reports = int(answer.startswith("5"))
+            assert (len(peer.messages), len(sender.messages)) == (1 - reports, reports)
+        if not cancelled:
+            break
+    assert number > 10
