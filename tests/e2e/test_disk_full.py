@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.support.client import Client, message
 from tests.e2e.support.edgerelay import Edgerelay
+from tests.e2e.support.load import Load
 from tests.e2e.support.next_hop import NextHop
 from tests.e2e.support.process import run
 from tests.e2e.support.waiting import wait_for
@@ -76,3 +78,41 @@ def test_a_full_disk_refuses_and_recovers(
         wait_for("mail is taken again", lambda: offer(server.port, message()) == 250)
         hop.wait_taken(accepted + 1)
     assert len(hop.confirmed()) == accepted + 1
+
+
+def fill(path: Path) -> None:
+    with suppress(OSError), path.open("wb") as file:
+        while True:
+            file.write(b"x" * 65536)
+            file.flush()
+
+
+def test_a_disk_that_fills_under_load_costs_no_message(
+    small_disk: Path, relay: Callable[..., Edgerelay]
+) -> None:
+    """Nor does kill -9 while it is full. Everybody else's service resumes by itself."""
+    hop = NextHop(keep=lambda content: content[:1000])
+    server = relay(
+        f"smtp://127.0.0.1:{hop.port}",
+        state_dir=str(small_disk / "state"),
+        limits={"min_free_space": "8MiB"},
+        queue={"retry": ["1s"]},
+        policy=[{"use": "greylisting", "mode": "observe"}],
+    )
+    with Load(server.port, sessions=8, each=3, size=150_000) as load:
+        wait_for("the first refusals", lambda: sum(load.refused.values()) > 20, 60)
+        fill(small_disk / "filler")
+        seen = sum(load.refused.values())
+        wait_for("refusals of a full disk", lambda: sum(load.refused.values()) > seen + 20, 60)
+        server.kill_worker()
+        wait_for("its successor", lambda: len(server.worker_pids()) == 1, 30)
+        with hop:
+            hop.wait_taken(10, 60)  # although nothing else fits
+            begun = len(load.acknowledged)
+            (small_disk / "filler").unlink()
+            wait_for("mail is taken again", lambda: len(load.acknowledged) > begun + 50, 60)
+            load.end()
+            load.wait_delivered(hop)
+            wait_for("an empty queue", lambda: not server.json("queue", "list"), 60)
+    assert {reply[:10] for reply in load.refused} == {"452 4.3.1 "}
+    assert len(server.find("trouble", where="spool")) < 20, "once, not for every message"
