@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from edgerelay.cli.output import NotSo
+from edgerelay.cli.output import NotSo, complain
 from edgerelay.control.client import NoAnswer, NotRunning, ask, control_socket
 from edgerelay.control.messages import QueueAct, QueueList, QueueShow, Response
 
@@ -25,6 +25,8 @@ def put(state_dir: Path, request: QueueList | QueueShow | QueueAct, kind: type[R
     if not isinstance(answer, kind):
         text = getattr(answer, "text", f"a {type(answer).__name__} came back")
         raise NotSo(f"cannot ask about the queue of {state_dir}: {text}")
+    if unseen := getattr(answer, "unseen", ()):
+        complain(f"not all of it: nobody has adopted yet what is in {', '.join(unseen)}")
     return answer
 
 

@@ -91,10 +91,11 @@ class QueueEntry(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class QueueListing(Tagged, frozen=True):
-    """``cut``: there are more than were asked for."""
+    """``cut``: there are more than were asked for. ``unseen``: shards that nobody could ask."""
 
     entries: tuple[QueueEntry, ...]
     cut: bool = False
+    unseen: tuple[str, ...] = ()
 
 
 class QueueMessage(Tagged, frozen=True):
@@ -103,6 +104,7 @@ class QueueMessage(Tagged, frozen=True):
     entries: tuple[QueueEntry, ...]
     header: str = ""
     header_cut: bool = False
+    unseen: tuple[str, ...] = ()
 
 
 class QueueActed(Tagged, frozen=True):
@@ -110,6 +112,7 @@ class QueueActed(Tagged, frozen=True):
 
     deliveries: int
     missing: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 class LaneStatus(msgspec.Struct, kw_only=True, frozen=True):

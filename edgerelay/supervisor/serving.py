@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from edgerelay import __version__
@@ -23,10 +24,15 @@ from edgerelay.control.merge import complete_status, merge
 from edgerelay.control.messages import (
     Certificate,
     Failure,
+    QueueActed,
+    QueueListing,
+    QueueMessage,
     Reload,
     Reloaded,
     Request,
     Response,
+    StatusRequest,
+    WorkerRequest,
 )
 from edgerelay.control.server import serve_control
 from edgerelay.observe import events
@@ -53,6 +59,8 @@ from edgerelay.supervisor.worker import Worker
 #: Seconds a worker gets after its sessions ended, to read the reply to a final dot (30 s)
 #: and to close its spool.
 AFTER_DRAIN: Final = 35.0
+#: Seconds that a question about the queue waits for shards that are being adopted.
+OWNED_WITHIN: Final = 3.0
 
 
 def serve(config: Config, *, origin: Path) -> int:
@@ -201,17 +209,21 @@ class Supervisor:
     async def _answer(self, request: Request) -> Response:
         if isinstance(request, Reload):
             return await self._reload_for_somebody()
-        answers: list[Response] = []
+        if isinstance(request, StatusRequest):
+            return await self._tell_status(request)
+        unseen = await self._crew.shards.all_owned(OWNED_WITHIN)
+        # Who has never been ready has nothing that anybody could ask for.
+        serving, living = self._crew.serving, self._crew.living
+        workers = [each for each in living if each in serving or each.ready.is_set()]
+        answer = merge(request, await _ask_all(workers, request))
+        if isinstance(answer, QueueListing | QueueMessage | QueueActed):
+            return msgspec.structs.replace(answer, unseen=tuple(unseen))
+        return answer
 
-        async def ask(worker: Worker) -> None:
-            answers.append(await worker.ask(request))
-
+    async def _tell_status(self, request: StatusRequest) -> Response:
         workers = list(self._crew.living)
-        async with trio.open_nursery() as asking:
-            for worker in workers:
-                asking.start_soon(ask, worker)
         return complete_status(
-            merge(request, answers),
+            merge(request, await _ask_all(workers, request)),
             version=__version__,
             uptime=time.monotonic() - self._started,
             pid=os.getpid(),
@@ -232,3 +244,15 @@ class Supervisor:
         self._services.start_soon(reload)
         await answered.wait()
         return answers[0]
+
+
+async def _ask_all(workers: list[Worker], request: WorkerRequest) -> list[Response]:
+    answers: list[Response] = []
+
+    async def ask(worker: Worker) -> None:
+        answers.append(await worker.ask(request))
+
+    async with trio.open_nursery() as asking:
+        for worker in workers:
+            asking.start_soon(ask, worker)
+    return answers

@@ -72,6 +72,14 @@ class Shards:
         """A worker started or ended, or owns others than before."""
         self._changed.set()
 
+    async def all_owned(self, within: float) -> list[str]:
+        """Wait for those without an owner to get one; return those that have none even so."""
+        with trio.move_on_after(within):
+            while self.without_owner():
+                await self._changed.wait()
+                await trio.lowlevel.checkpoint()  # `run` has its turn, and waits for another one
+        return self.without_owner()
+
     async def run(self) -> Never:
         """Offer what nobody owns to whom owns least; sleep while everything is owned."""
         while True:

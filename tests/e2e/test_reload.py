@@ -239,3 +239,19 @@ def test_policies_are_loaded_anew_and_one_that_does_not_open_is_refused(
     module.write_text(module.read_text().replace("coats: int = 1", "coats: str = ''"))
     done = server.cli("reload")
     assert done.returncode == 0, done.stderr  # what was installed anew takes it
+
+
+def test_the_queue_can_be_asked_about_while_workers_change(
+    relay: Callable[..., Edgerelay],
+) -> None:
+    server = relay("smtp://127.0.0.1:1", workers=2)
+    with Client(server.port) as client:
+        for number in range(10):
+            content = message(identifier=f"q{number}")
+            assert client.send("a@src.test", "b@example.test", content).code == 250
+    for _ in range(5):
+        os.kill(server.pid, signal.SIGHUP)
+        for _ in range(4):
+            done = server.cli("queue", "list", "--json")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.count('"queue_id"') == 10

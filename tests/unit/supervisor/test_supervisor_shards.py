@@ -108,3 +108,20 @@ def test_a_worker_starts_with_its_own_shard_or_a_free_one_or_a_new_one(tmp_path:
     assert world.shards.for_a_start() == "3"
     world.owners.append(Owner(promised="3"))
     assert world.shards.for_a_start() == "4"
+
+
+async def test_who_asks_about_all_of_them_waits_for_an_owner_but_not_for_ever(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    world = World(tmp_path, "0", "1")
+    owner = Owner(("0",), takes=False)
+    world.owners.append(owner)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.shards.run)
+        assert await world.shards.all_owned(3) == ["1"]
+        assert trio.current_time() == 3
+        owner.takes = True
+        with trio.fail_after(20):
+            while await world.shards.all_owned(3):
+                world.shards.look()
+        nursery.cancel_scope.cancel()
