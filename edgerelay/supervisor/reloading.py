@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from edgerelay.config import Config
+from edgerelay.config.__main__ import MARK
 from edgerelay.observe.escape import escape
 
 #: Seconds for reading and checking the file, the policies' modules included.
@@ -47,7 +48,7 @@ async def read_again(path: Path) -> Config:
     if done.returncode:
         last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise ReloadRefused([f"{path}: it could not be read: {escape(last, 500)}"])
-    found = pickle.loads(done.stdout)  # noqa: S301 - our own child wrote it
+    found = pickle.loads(done.stdout.partition(MARK)[2])  # noqa: S301 - our own child wrote it
     if not isinstance(found, Config):
         raise ReloadRefused(found)
     return found

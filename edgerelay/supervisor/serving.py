@@ -145,7 +145,9 @@ class Supervisor:
         with trio.open_signal_receiver(*wanted) as signals:
             async for number in signals:
                 if number == signal.SIGHUP:
-                    self._services.start_soon(self._reload)
+                    # One that waits already will read what there is to be read now.
+                    if not self._reloading.statistics().tasks_waiting:
+                        self._services.start_soon(self._reload)
                     continue
                 self._observer(Stopping(reason=signal.Signals(number).name))
                 self._manager.stopping()
@@ -175,8 +177,11 @@ class Supervisor:
                     return Reloaded(text=done)
             except ReloadRefused as refused:
                 problems = refused.problems
+            except Exception as error:  # whatever it is, the relay that runs goes on
+                problems = [f"{type(error).__name__}: {error}"]
             finally:
-                self._manager.ready(self._status())
+                if not self._is_ending:
+                    self._manager.ready(self._status())
         for problem in problems:
             self._observer(Trouble(where="reload", what="refused", detail=problem))
         return Failure(text="\n".join(problems))

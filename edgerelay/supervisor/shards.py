@@ -59,14 +59,20 @@ class Shards:
     def without_owner(self) -> list[str]:
         """Shards that no worker has, nor will begin with."""
         taken = self._taken()
-        return [name for name in shard_names(self._spool) if name not in taken]
+        try:
+            return [name for name in shard_names(self._spool) if name not in taken]
+        except OSError:  # the disk: whoever opens a shard will say so, and we live
+            return []
 
     def for_a_start(self, before: str = "") -> str:
         """Name the shard that a worker is to start with: ``before``, a free one, a new one."""
         free = self.without_owner()
         if before in free:
             return before
-        return free[0] if free else next(new_names(self._spool, self._taken()))
+        try:
+            return free[0] if free else next(new_names(self._spool, self._taken()))
+        except OSError:
+            return before or "0"
 
     def look(self) -> None:
         """A worker started or ended, or owns others than before."""

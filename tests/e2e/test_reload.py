@@ -255,3 +255,20 @@ def test_the_queue_can_be_asked_about_while_workers_change(
             done = server.cli("queue", "list", "--json")
             assert (done.returncode, done.stderr) == (0, "")
             assert done.stdout.count('"queue_id"') == 10
+
+
+def test_many_hangups_are_few_reloads_and_none_ends_the_relay(
+    relay: Callable[..., Edgerelay],
+) -> None:
+    server = relay("smtp://127.0.0.1:1")
+    for _ in range(100):
+        os.kill(server.pid, signal.SIGHUP)
+    server.wait_event("reloaded", 1)
+    pause(3)
+    assert 1 <= len(server.find("reloaded")) <= 5
+    server.config.rename(server.config.with_suffix(".gone"))
+    os.kill(server.pid, signal.SIGHUP)
+    (said,) = server.wait_event("trouble", where="reload")
+    assert "cannot be read" in said["detail"]
+    with Client(server.port) as client:
+        assert client.greeting.code == 220

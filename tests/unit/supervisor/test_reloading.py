@@ -34,6 +34,17 @@ async def test_what_is_read_again_is_what_would_be_read_at_a_start(tmp_path: Pat
     assert await read_again(path) == parse(GOOD.encode(), str(path))
 
 
+async def test_what_is_printed_on_the_way_is_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy's module that prints something when it is imported, for instance."""
+    path = tmp_path / "edgerelay.toml"
+    path.write_text(GOOD)
+    (tmp_path / "sitecustomize.py").write_text("print('hello')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert (await read_again(path)).hostname == "mx.example.com"
+
+
 async def test_everything_wrong_with_it_is_told(tmp_path: Path) -> None:
     path = tmp_path / "edgerelay.toml"
     path.write_text('workrs = 2\ndrain = "soon"\n' + GOOD)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from errno import EIO
 from pathlib import Path
+from typing import Never
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -125,3 +128,17 @@ async def test_who_asks_about_all_of_them_waits_for_an_owner_but_not_for_ever(
             while await world.shards.all_owned(3):
                 world.shards.look()
         nursery.cancel_scope.cancel()
+
+
+def test_a_disk_that_cannot_be_listed_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, "0")
+
+    def fail(*_: object) -> Never:
+        raise OSError(EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "glob", fail)
+    monkeypatch.setattr(Path, "exists", fail)
+    assert world.shards.without_owner() == []
+    assert (world.shards.for_a_start(), world.shards.for_a_start("7")) == ("0", "7")
