@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -184,5 +185,6 @@ def _sweep(connection: sqlite3.Connection, disk: Disk, names: set[str]) -> None:
     """Unlink what no row names."""
     rows = connection.execute("SELECT file FROM message WHERE file IS NOT NULL")
     named = {name.decode(errors="replace") for (name,) in rows}
-    for name in names - named:
-        disk.unlink(name)
+    for name in sorted(names - named):
+        with suppress(OSError):  # the next start sweeps it: the mail beside it must not wait
+            disk.unlink(name)

@@ -24,8 +24,9 @@ from edgerelay.spool.api import (
     Status,
 )
 from edgerelay.spool.content import PIECE
+from edgerelay.spool.disk import MemoryDisk
 from edgerelay.testing.check_spool import ARRIVED, due, new_message, queued, read
-from edgerelay.testing.faulty_disk import DatabaseFaults
+from edgerelay.testing.faulty_disk import DatabaseFaults, FaultyDisk
 
 BIG = b"x" * (PIECE + 10)
 IOERR = sqlite3.SQLITE_IOERR
@@ -317,3 +318,18 @@ async def test_chores_that_fail_are_left_undone(autojump_clock: MockClock, world
         assert world.faults.are_over
         await spool.commit(await new_message(spool))
     assert world.troubles == []
+
+
+async def test_a_file_that_cannot_be_unlinked_keeps_no_shard_closed(
+    autojump_clock: MockClock,
+) -> None:
+    """Nobody needs it any more; the mail beside it must not wait."""
+    memory = MemoryDisk()
+    disk = FaultyDisk(memory)
+    memory.create("1-1").close()
+    memory.sync_directory()
+    disk.failing.add("unlink")
+    async with open_memory_spool(clock=lambda: ARRIVED, disk=disk) as spool:
+        await spool.commit(await new_message(spool))
+        assert len(await due(spool)) == 1
+    assert list(memory.names()) == ["1-1"]
