@@ -45,7 +45,7 @@ _TRY_AGAIN: Final = 30.0  # seconds after the spool failed us
 
 
 class Relay:
-    """One for each spool, made within Trio. It takes ``spool.on_committed`` for itself.
+    """One for each spool, made within Trio. It takes the spool's callbacks for itself.
 
     ``dialer`` opens connections, ``finder`` finds where to; ``contexts`` are the client
     side's TLS (None: from the system's certificate authorities). ``senders`` counts each
@@ -97,6 +97,7 @@ class Relay:
         self._watch = Watch(schedule, spool, reporter, observer, ages, self, self._claims)
         self.probe: Final = Prober(opener, hops)
         spool.on_committed = self.offer
+        spool.on_caught_up = self._look_everywhere
 
     async def run(self) -> Never:
         """Deliver until cancelled; then give final dots that have left up to 30 s."""
@@ -185,7 +186,12 @@ class Relay:
                 )
                 await trio.sleep(_TRY_AGAIN)
         self._astray.discard(name)
-        self._look_again(moved)
+        self._look_again(sorted(moved))
+
+    def _look_everywhere(self) -> None:
+        """Deliveries of any lane may have been kept from it, and are not any more."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._start_lanes)
 
     def _look_again(self, names: Iterable[str]) -> None:
         for name in names:
@@ -206,7 +212,7 @@ class Relay:
 
     def unclaim(self, deliveries: Sequence[PendingDelivery]) -> None:
         self._claims.release(delivery.key for delivery in deliveries)
-        self._look_again({delivery.lane for delivery in deliveries})
+        self._look_again(dict.fromkeys(delivery.lane for delivery in deliveries))
 
     def last_reply_of(self, lane: str) -> str:
         known = self._lanes.get(lane)
@@ -218,7 +224,7 @@ class Relay:
         """Make queued deliveries due at once, and their lanes try at once."""
         queued = [one for one in deliveries if one.status is Status.QUEUED]
         changed = await self._change(queued, lambda one: Release(one.key, self._clock()))
-        for name in {one.lane for one in queued}:
+        for name in dict.fromkeys(one.lane for one in queued):
             self.hurry(name)
         return changed
 

@@ -237,6 +237,10 @@ class Spool(Protocol):
     #: block.
     on_committed: Callable[[Sequence[PendingDelivery]], None]
 
+    #: Called in the loop when an outcome has become durable that the disk would not take at
+    #: first: until then its delivery was left out of every answer. Must not raise or block.
+    on_caught_up: Callable[[], None]
+
     @property
     def accepts_mail(self) -> bool:
         """False next to a full disk or after repeated disk errors: 452 4.3.1 at MAIL."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Final
 
 import trio
@@ -73,6 +74,7 @@ class Committer:
         linger: Linger,
     ) -> None:
         self.on_committed: Callable[[Sequence[PendingDelivery]], None] = lambda _: None
+        self.on_caught_up: Callable[[], None] = lambda: None
         self.refuses_mail = False  #: two disk errors in a minute
         self.activity = trio.Event()  #: set by each batch; house-keeping renews it
         self.batch_ended = trio.lowlevel.ParkingLot()  #: whoever parks here hears of each
@@ -87,10 +89,11 @@ class Committer:
         self._waiting: list[Work] = []
         self._waited_for = 0  #: of those, works with a caller
         self._late: list[Work] = []  #: outcomes that could not be written yet
+        self._caught_up = False  #: one of those is durable, and nobody has been told
         self._soon: Work | None = None  #: where unwatched steps gather; also in `_waiting`
         self._asleep: trio.Event | None = None
         self._lingering = False
-        self._is_writing = False
+        self._writing: Sequence[Work] = ()  #: the batch
         self._chores: list[tuple[Callable[[Writer], None], trio.Event]] = []
         self._stopping = False
         self._last_duration = 0.0
@@ -169,9 +172,11 @@ class Committer:
 
     async def catch_up(self) -> None:
         """Return when what was given before has been written, or could not be."""
-        if self._waiting or self._is_writing:
+        is_due = bool(self._waiting or self._writing)
+        while is_due:
             with suppress(SpoolError):  # whose it was is told
                 await self.do(Work((), []))
+            is_due = any(work.is_late for work in chain(self._waiting, self._writing))
 
     @property
     def is_shut(self) -> bool:
@@ -183,18 +188,18 @@ class Committer:
         with suppress(SpoolError):
             await self.do(Work((), []))
 
-    def late_keys(self) -> set[int]:
-        """Deliveries whose outcome could not be written yet."""
-        return {
-            step.key for work in self._late for step in work.steps if not isinstance(step, Pause)
-        }
+    def unsettled_keys(self) -> set[int]:
+        """Deliveries with an outcome that the disk would not take, and has not yet."""
+        again = [work for work in chain(self._waiting, self._writing) if work.is_late]
+        works = chain(self._late, again)
+        return {step.key for work in works for step in work.steps if not isinstance(step, Pause)}
 
     def hold_unrecorded(self, steps: Sequence[Step], error: SpoolError) -> None:
         """What cannot be written must not be lost with its delivery."""
         self._observer(Trouble(where="spool", what=UNRECORDED, detail=str(error)))
         keys = {step.key for step in steps if isinstance(step, Finish | Reschedule | Split)}
         if keys:
-            self.do_soon(Work((), [Hold(key, UNRECORDED) for key in keys]))
+            self.do_soon(_late([Hold(key, UNRECORDED) for key in keys]))
 
     def _wake(self, *, hurry: bool = False) -> None:
         """End a sleep; a linger for company only if somebody waits."""
@@ -250,7 +255,7 @@ class Committer:
         return batch
 
     async def _commit(self, batch: list[Work]) -> None:
-        self._is_writing = True
+        self._writing = batch
         writer = self._shard.writer or await self._open_again()
         if writer is None:
             _fail(batch, "the database is not to be had")
@@ -265,7 +270,7 @@ class Committer:
                 batch = self._doubt(batch)
                 self._note_disk_error(str(error))
                 await self._open_again()
-        self._is_writing = False
+        self._writing = ()
         self._tell(batch)
         self.activity.set()
         self.batch_ended.unpark_all()
@@ -282,6 +287,7 @@ class Committer:
         queued: list[PendingDelivery] = []
         for work in batch:
             if work.error is None:
+                self._caught_up |= work.is_late
                 for insertion in work.insertions:
                     queued += self._keep(insertion)
             else:
@@ -292,6 +298,9 @@ class Committer:
         try:
             if queued:
                 self.on_committed(queued)
+            if self._caught_up:
+                self._caught_up = False
+                self.on_caught_up()
         finally:
             for work in batch:
                 if work.task is not None:
@@ -307,13 +316,17 @@ class Committer:
             self._resident.add(insertion.number, insertion.data, len(queued))
         return queued
 
+    def _note_late(self, work: Work) -> None:
+        work.is_late = True
+        self._late.append(work)
+
     def _put_off(self, work: Work, error: SpoolError) -> None:
         """Outcomes that nobody waits for were not written: later, or held if never."""
         if not work.is_bad:
-            self._late.append(work)
+            self._note_late(work)
             return
         if len(work.steps) > 1 and not work.insertions:  # one of them is bad: which?
-            self._waiting += [Work([], [step]) for step in work.steps]
+            self._waiting += [_late([step]) for step in work.steps]
             return
         for insertion in work.insertions:
             insertion.content.discard()
@@ -343,7 +356,7 @@ class Committer:
                 for insertion in work.insertions:
                     insertion.content.let_go()  # the sweep decides about its file
             elif not work.is_bad:
-                self._late.append(work)
+                self._note_late(work)
         return [work for work in batch if work.task is not None or work.is_bad]
 
     async def _open_again(self) -> Writer | None:
@@ -371,6 +384,7 @@ class Committer:
         for work in list(self._late):
             if work.insertions and writer.has(work.insertions[0].number):
                 self._late.remove(work)
+                self._caught_up = True
                 for insertion in work.insertions:
                     insertion.content.let_go()
         return writer
@@ -379,6 +393,13 @@ class Committer:
         for each in set_aside:
             queue_id = self._shard.ids.text(each.number)
             self._observer(Held(queue_id=queue_id, lane=each.lane, reason=each.reason))
+
+
+def _late(steps: list[Step]) -> Work:
+    """What takes the place of a work that was refused."""
+    work = Work((), steps)
+    work.is_late = True
+    return work
 
 
 def _fail(batch: Sequence[Work], reason: str) -> None:

@@ -89,6 +89,14 @@ class SqliteSpool:
         self._committer.on_committed = callback
 
     @property
+    def on_caught_up(self) -> Callable[[], None]:
+        return self._committer.on_caught_up
+
+    @on_caught_up.setter
+    def on_caught_up(self, callback: Callable[[], None]) -> None:
+        self._committer.on_caught_up = callback
+
+    @property
     def accepts_mail(self) -> bool:
         return (
             self._space.is_enough
@@ -158,7 +166,7 @@ class SqliteSpool:
     # -- questions: each sees what `settle_soon` took before it --------------------------------
 
     async def due(self, lane: str, now: float, limit: int) -> Sequence[PendingDelivery]:
-        return self._readable(await self._ask(lambda reader: reader.due(lane, now, limit)))
+        return await self._ask_for(lambda reader, limit: reader.due(lane, now, limit), limit)
 
     async def next_due(self, lane: str, now: float) -> float | None:
         return await self._ask(lambda reader: reader.next_due(lane, now))
@@ -169,8 +177,9 @@ class SqliteSpool:
     async def aged(
         self, arrived_before: float, *, unwarned: bool, limit: int
     ) -> Sequence[PendingDelivery]:
-        found = await self._ask(lambda reader: reader.aged(arrived_before, unwarned, limit))
-        return self._readable(found)
+        return await self._ask_for(
+            lambda reader, limit: reader.aged(arrived_before, unwarned, limit), limit
+        )
 
     async def oldest_arrival(self, *, unwarned: bool) -> float | None:
         return await self._ask(lambda reader: reader.oldest_arrival(unwarned))
@@ -179,8 +188,10 @@ class SqliteSpool:
         found: list[PendingDelivery] = []
         start: int | None = 0
         while start is not None and len(found) < limit:
-            deliveries, start = await self._ask(partial(_search, what, start))
-            found += self._without_late(deliveries)
+            await self._committer.catch_up()
+            unsettled = self._committer.unsettled_keys()
+            deliveries, start = await self._read(partial(_search, what, start))
+            found += _settled(deliveries, unsettled)
         return found[:limit]
 
     async def lane_pauses(self) -> dict[str, tuple[float, int]]:
@@ -253,6 +264,21 @@ class SqliteSpool:
             except sqlite3.Error as error:
                 raise SpoolUnavailable(f"database: {error}") from error
 
+    async def _ask_for(
+        self, question: Callable[[Reader, int], Sequence[Found]], limit: int
+    ) -> list[PendingDelivery]:
+        """Fewer than ``limit`` are all there are, whatever was left out."""
+        more = 0
+        while True:
+            await self._committer.catch_up()
+            unsettled = self._committer.unsettled_keys()
+            found = await self._read(partial(_asked, question, limit + more))
+            readable = _settled(self._readable(found), unsettled)
+            left_out = len(found) - len(readable)
+            if len(found) < limit + more or left_out <= more:
+                return readable[:limit]
+            more = left_out
+
     def _readable(self, found: Sequence[Found]) -> list[PendingDelivery]:
         """Leave out, and hold, what does not parse: it must not stop the rest."""
         readable = []
@@ -269,12 +295,19 @@ class SqliteSpool:
                 )
             else:
                 readable.append(each)
-        return self._without_late(readable)
+        return readable
 
-    def _without_late(self, deliveries: list[PendingDelivery]) -> list[PendingDelivery]:
-        """Leave out those whose outcome the disk would not take yet."""
-        late = self._committer.late_keys()
-        return [each for each in deliveries if each.key not in late] if late else deliveries
+
+def _settled(deliveries: list[PendingDelivery], unsettled: set[int]) -> list[PendingDelivery]:
+    """Leave out those with an outcome that was not durable when we asked: the disk may have
+    taken it since, but not in the answer. Who changes one from then on knows that by himself."""
+    return [each for each in deliveries if each.key not in unsettled]
+
+
+def _asked(
+    question: Callable[[Reader, int], Sequence[Found]], limit: int, reader: Reader
+) -> Sequence[Found]:
+    return question(reader, limit)
 
 
 def _search(what: Filter, start: int, reader: Reader) -> tuple[list[PendingDelivery], int | None]:

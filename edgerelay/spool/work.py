@@ -126,7 +126,7 @@ def _deliveries(message: NewMessage, number: int) -> list[PendingDelivery]:
 class Work:
     """One caller's share of a transaction: all of it is done, or none."""
 
-    __slots__ = ("error", "insertions", "is_bad", "is_mail", "octets", "steps", "task")
+    __slots__ = ("error", "insertions", "is_bad", "is_late", "is_mail", "octets", "steps", "task")
 
     def __init__(
         self, insertions: Sequence[Insertion], steps: list[Step], *, is_mail: bool = False
@@ -137,6 +137,7 @@ class Work:
         for insertion in insertions:
             self.octets += len(insertion.data or b"")
         self.is_bad = False  #: refused for what it is, not for the disk's sake
+        self.is_late = False  #: the disk would not take it, or another in its place, before
         self.is_mail = is_mail  #: new mail is what must wait when the disk is full
         self.task: trio.lowlevel.Task | None = None  #: who is told; None: nobody waits
         self.error: SpoolError | None = None

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from edgerelay.observe.events import Event, Trouble
-from edgerelay.runtime import inline
+from edgerelay.runtime import RunBlocking, inline
 from edgerelay.spool import SqliteSpool, open_memory_spool, open_spool
 from edgerelay.spool.api import (
     Filter,
     Finish,
     Hold,
     NewMessage,
+    PendingDelivery,
     Reschedule,
+    SpoolFull,
     SpoolUnavailable,
     Status,
 )
 from edgerelay.spool.content import PIECE
 from edgerelay.spool.disk import MemoryDisk
-from edgerelay.testing.check_spool import ARRIVED, due, new_message, queued, read
+from edgerelay.testing.check_spool import ARRIVED, LANE, due, new_message, queued, read
 from edgerelay.testing.faulty_disk import DatabaseFaults, FaultyDisk
+
+T = TypeVar("T")
 
 BIG = b"x" * (PIECE + 10)
 IOERR = sqlite3.SQLITE_IOERR
@@ -39,10 +44,10 @@ class World:
         self.events: list[Event] = []
 
     @asynccontextmanager
-    async def spool(self) -> AsyncIterator[SqliteSpool]:
+    async def spool(self, run_blocking: RunBlocking = inline) -> AsyncIterator[SqliteSpool]:
         async with open_spool(
             self.path,
-            run_blocking=inline,
+            run_blocking=run_blocking,
             clock=lambda: ARRIVED,
             observer=self.events.append,
             connect=self.faults.connect,
@@ -188,6 +193,65 @@ async def test_what_is_told_late_is_left_out_of_answers(
         assert [each.key for each in await spool.find(Filter(), 9)] == [second.key]
         await trio.sleep(5)
         assert (await spool.gauges()).messages == 1
+
+
+async def test_what_was_told_late_is_left_out_of_an_answer_that_was_read_before(
+    autojump_clock: MockClock, world: World
+) -> None:
+    """The disk takes the outcome while a question is answered from what was there before."""
+    takes_its_time = trio.Event()
+
+    async def slowly(function: Callable[[], T], /) -> T:
+        done = function()
+        if isinstance(done, list) and done:  # an answer to `due`
+            takes_its_time.set()
+            await trio.sleep(5)
+        return done
+
+    async with world.spool(run_blocking=slowly) as spool:
+        await spool.commit(await new_message(spool))
+        (delivery,) = await due(spool)
+        world.faults.fail("COMMIT", sqlite3.SQLITE_FULL, times=4)
+        spool.settle_soon(Finish(delivery.key))
+        with pytest.raises(SpoolFull):
+            await spool.commit(await new_message(spool))
+        takes_its_time = trio.Event()
+        assert await due(spool) == []
+        assert takes_its_time.is_set()
+        assert (await spool.gauges()).messages == 0
+
+
+async def test_what_is_left_out_of_an_answer_takes_nobodys_place(
+    autojump_clock: MockClock, world: World
+) -> None:
+    """Fewer than were asked for are all there are: whoever asks relies on it."""
+    async with world.spool() as spool:
+        for _ in range(4):
+            await spool.commit(await new_message(spool))
+        first, second, third, fourth = await due(spool)
+        world.faults.fail("COMMIT", IOERR)
+        spool.settle_soon(Finish(first.key), Finish(third.key))
+        found = await spool.due(LANE, ARRIVED + 1, 2)
+        assert [each.key for each in found] == [second.key, fourth.key]
+
+
+async def test_who_was_told_late_hears_when_it_is_durable(
+    autojump_clock: MockClock, world: World
+) -> None:
+    async with world.spool() as spool:
+        await spool.commit(await new_message(spool))
+        (delivery,) = await due(spool)
+        answers: list[Sequence[PendingDelivery]] = []
+        asked = trio.Event()
+        spool.on_caught_up = asked.set
+        world.faults.fail("COMMIT", IOERR)
+        spool.settle_soon(Reschedule(delivery.key, delivery.recipients, ARRIVED, 1))
+        answers.append(await due(spool))
+        assert not asked.is_set()
+        with trio.fail_after(5):
+            await asked.wait()
+        answers.append(await due(spool))
+        assert [[each.attempts for each in answer] for answer in answers] == [[], [1]]
 
 
 @pytest.mark.parametrize("content", [b"small", BIG], ids=["small", "large"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 import trio
@@ -9,6 +10,9 @@ from trio.testing import MockClock
 
 from edgerelay.observe.events import Delivery, LaneDown, LaneUp, Trouble
 from edgerelay.relay.lane_queue import WINDOW
+from edgerelay.runtime import inline
+from edgerelay.spool import open_spool
+from edgerelay.testing.faulty_disk import DatabaseFaults
 from edgerelay.testing.scripted_peer import HANG, Late
 from tests.unit.relay.conftest import EPOCH, hop
 
@@ -251,3 +255,30 @@ async def test_a_lane_that_was_crowded_and_is_probed_does_not_look_again_and_aga
             await trio.sleep(10)  # the probe goes on, the others wait
             assert lane.now().active == 1
             assert lane._seconds_to_wait() > 0
+
+
+async def test_what_a_full_disk_kept_from_being_rescheduled_is_tried_when_there_is_room(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    """Ten minutes long the disk takes no outcome; the retry is due after one."""
+    faults = DatabaseFaults()
+    async with make_world(hop(), retry=(60.0,)) as world:
+        peer = world.peer(replies={"dot": ["451 4.3.0 not now", "250 2.0.0 taken"]})
+        async with (
+            open_spool(
+                None,
+                run_blocking=inline,
+                clock=world.clock,
+                observer=world.events.append,
+                connect=faults.connect,
+            ) as world.spool,
+            world.run_relay(),
+        ):
+            await world.submit()
+            faults.fail("BEGIN", sqlite3.SQLITE_FULL, times=10_000)
+            await trio.sleep(600)
+            assert peer.contents == []
+            faults.heal()
+            await trio.sleep(120)
+            assert len(peer.contents) == 1
+            assert await world.queue() == []
