@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from weakref import WeakSet
 
 import trio
 
@@ -73,7 +72,6 @@ class Policing:
     ) -> None:
         self._shared = shared
         self._plan = plan
-        self._messages = WeakSet[ReadMessage]()
         self._token = session.token
         self._is_trusted = session.is_trusted
         self._counts = shared.policies.counts
@@ -118,7 +116,6 @@ class Policing:
         to be from would be the only mail that came of it.
         """
         # What is a file is handed over with the reply: nobody can read on in it.
-        self._messages.add(message)
         in_memory = message.body is not None
         outcome = await self._talk.message(message, may_be_read_on=in_memory)
         for path, verdict in outcome.verdicts.items():
@@ -163,11 +160,6 @@ class Policing:
 
     def quit(self) -> None:
         self._talk.quit()
-
-    def close(self) -> None:
-        """Every task of the session's policies has ended: nobody may read its messages."""
-        for message in self._messages:
-            message.release()
 
     async def _early(self, asking: Asking) -> Refusal | None:
         """A stage before RCPT: refused now, or at RCPT while the client goes on."""

@@ -140,8 +140,6 @@ class Session(Commands):
             # A cancellation from outside goes on, as what it is.
             await trio.lowlevel.checkpoint_if_cancelled()
         finally:
-            if self._policing is not None:
-                self._policing.close()
             self._policing = self._beside = None
 
     async def _converse_beside(self, rest: bytes, plan: Plan, nursery: trio.Nursery) -> None:
@@ -240,7 +238,6 @@ class Session(Commands):
         while True:
             if data:
                 protocol.receive_data(data)
-                data = b""  # an end that leaves this frame to the collector leaves no octets
                 await self._answer()
             if said:
                 await transport.send(self._take_said())

@@ -227,7 +227,7 @@ class Asking:
         trace = self._helpers.trace
         started = trio.current_time() if trace is not None else 0.0
         answer: MessageVerdict = entry.failed
-        failure: str | None = None  # in words: an error has this frame, which must not have it
+        failure: BaseExceptionGroup[Exception | SystemExit] | None = None
         has_ended = False
         try:
             whom = tuple(self._undecided) if entry.has_effects else self._subjects
@@ -236,7 +236,7 @@ class Asking:
             self._check(answer)
             has_ended = True
         except* (Exception, SystemExit) as errors:  # a policy ends itself, not the worker
-            answer, failure, has_ended = entry.failed, _text(errors), True
+            answer, failure, has_ended = entry.failed, errors, True
         finally:
             for kind in entry.provides:
                 self.publish(kind, "found none")
@@ -249,7 +249,7 @@ class Asking:
                     else Cut(entry, took, about)
                 )
         if failure is not None:
-            self._record(Failed(entry, failure))
+            self._record(Failed(entry, _text(failure)))
         return answer
 
     def _answered(

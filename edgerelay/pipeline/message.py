@@ -19,10 +19,6 @@ class HeaderTooLarge(Exception):
     """The header section is over `HEADER_LIMIT`."""
 
 
-class MessageGone(Exception):
-    """The session that the message came in is over."""
-
-
 class ReadableContent(Protocol):
     """What the spool keeps of a message that is not committed yet."""
 
@@ -38,55 +34,31 @@ class ReadableContent(Protocol):
 class ReadMessage:
     """Implements `edgerelay.policy.Message`; made by `read_message`."""
 
-    __slots__ = (
-        "__weakref__",
-        "_body",
-        "_content",
-        "_fields",
-        "_header",
-        "_start",
-        "_whole",
-        "size",
-    )
+    __slots__ = ("_body", "_content", "_fields", "_header", "_start", "_whole", "size")
 
     def __init__(self, content: ReadableContent, header: bytes, start: int) -> None:
         """``header`` is the section with the CRLF of its last field; the body begins at
         ``start``."""
         self.size = content.size
         self._content = content
-        self._header: bytes | None = header  # None: it was released
+        self._header = header
         self._start = start
         # Held, since who only observes may read on when the content has been handed over.
         self._whole = content.whole()
         self._fields: tuple[HeaderField, ...] | None = None
         self._body: bytes | None = None
 
-    def release(self) -> None:
-        """Let go of the octets, whoever still has the message: it cannot be read any more.
-
-        The end of a session may leave it in a cycle of tasks and what ended them, which the
-        collector finds late; a thousand of those would be hundreds of megabytes.
-        """
-        self._header = self._whole = self._body = None
-        self._fields = None
-        self._content = _GONE
-
-    def _kept_header(self) -> bytes:
-        if self._header is None:
-            raise MessageGone("the session that the message came in is over")
-        return self._header
-
     @property
     def fields(self) -> Sequence[HeaderField]:
         if self._fields is None:
-            self._fields = tuple(_fields(self._kept_header()))
+            self._fields = tuple(_fields(self._header))
         return self._fields
 
     def named(self, name: str) -> Sequence[HeaderField]:
         wanted = name.lower()
         if (
             self._fields is None
-            and wanted.encode("latin-1", "replace") not in self._kept_header().lower()
+            and wanted.encode("latin-1", "replace") not in self._header.lower()
         ):
             return ()  # nearly always: cheaper than to cut the header, or all that is asked
         return [field for field in self.fields if field.name == wanted]
@@ -95,27 +67,10 @@ class ReadMessage:
     def body(self) -> bytes | None:
         if self._body is None and self._whole is not None:
             self._body, self._whole = self._whole[self._start :], None
-        if self._body is None:
-            self._kept_header()
         return self._body
 
     def chunks(self) -> AsyncIterator[bytes]:
         return _Chunks(self, self._content, self._start)
-
-
-class _Gone:
-    """What is left of a content."""
-
-    size = 0
-
-    def whole(self) -> bytes | None:
-        return None
-
-    async def read(self, offset: int, length: int) -> bytes:
-        raise MessageGone("the session that the message came in is over")
-
-
-_GONE: Final = _Gone()
 
 
 class _Chunks:
