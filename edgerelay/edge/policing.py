@@ -18,10 +18,11 @@ from edgerelay.mail.address import ForwardPath
 from edgerelay.mail.envelope import Envelope
 from edgerelay.mail.reply import Reply
 from edgerelay.observe.escape import escape
-from edgerelay.observe.events import PolicyFailed, PolicyObserved
+from edgerelay.observe.events import Observer, PolicyFailed, PolicyObserved
 from edgerelay.pipeline import authentication_results
 from edgerelay.pipeline.asking import Asking, Outcome, Subject
 from edgerelay.pipeline.conversation import Conversation
+from edgerelay.pipeline.counts import PolicyCounts
 from edgerelay.pipeline.edits import Edited, apply
 from edgerelay.pipeline.message import ReadMessage
 from edgerelay.pipeline.plan import Plan
@@ -72,9 +73,9 @@ class Policing:
     ) -> None:
         self._shared = shared
         self._plan = plan
-        self._token = session.token
         self._is_trusted = session.is_trusted
         self._counts = shared.policies.counts
+        self._record = _Teller(self._counts, shared.observer, session.token)
         self._talk = Conversation(
             plan,
             nursery,
@@ -177,12 +178,24 @@ class Policing:
             return _said(outcome, subject)
         return None
 
-    def _record(self, what: Failed | Observed) -> None:
+
+class _Teller:
+    """Counts what policies did, and tells of what went wrong.
+
+    No method of `Policing`, whose conversation holds it: the two would hold each other.
+    """
+
+    __slots__ = ("_counts", "_observer", "_token")
+
+    def __init__(self, counts: PolicyCounts, observer: Observer, token: str) -> None:
+        self._counts, self._observer, self._token = counts, observer, token
+
+    def __call__(self, what: Failed | Observed) -> None:
         self._counts.record(what)
         entry = what.entry
         stage = entry.stage.name.lower()
         if isinstance(what, Failed):
-            self._shared.observer(
+            self._observer(
                 PolicyFailed(
                     policy=entry.name,
                     stage=stage,
@@ -191,7 +204,7 @@ class Policing:
                 )
             )
         elif what.agrees is False:
-            self._shared.observer(
+            self._observer(
                 PolicyObserved(
                     policy=entry.name,
                     stage=stage,

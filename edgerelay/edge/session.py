@@ -134,13 +134,17 @@ class Session(Commands):
         except BaseExceptionGroup as group:
             if group.subgroup(KeyboardInterrupt):
                 raise
-            errors = group.split(trio.Cancelled)[1]
-            if errors is not None:
-                await self._conclude(errors)
+            await self._conclude_group(group)
             # A cancellation from outside goes on, as what it is.
             await trio.lowlevel.checkpoint_if_cancelled()
         finally:
             self._policing = self._beside = None
+
+    async def _conclude_group(self, group: BaseExceptionGroup) -> None:
+        # Apart, since the frame that caught them must not hold them: see `step`.
+        errors = group.split(trio.Cancelled)[1]
+        if errors is not None:
+            await self._conclude(errors)
 
     async def _converse_beside(self, rest: bytes, plan: Plan, nursery: trio.Nursery) -> None:
         session = self._as_policies_see_it("")
@@ -238,6 +242,7 @@ class Session(Commands):
         while True:
             if data:
                 protocol.receive_data(data)
+                data = b""  # not kept while policies or the client take their time
                 await self._answer()
             if said:
                 await transport.send(self._take_said())

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+from weakref import ref
 
 import trio
 
@@ -93,12 +94,12 @@ class Asking:
         self._answers: dict[Entry, MessageVerdict] = {}  # that they have given
         self._watchers: list[trio.Event] = []
         self._has_begun = False
-        self._after: list[Asking] = []
+        self._after: list[ref[Asking]] = []  # one that nobody holds has nothing to cut
         if before is not None:
             if before.is_moot or before._verdicts:
                 self.cut()
             elif not before.is_settled:
-                before._after.append(self)
+                before._after.append(ref(self))
 
     @property
     def is_settled(self) -> bool:
@@ -227,7 +228,7 @@ class Asking:
         trace = self._helpers.trace
         started = trio.current_time() if trace is not None else 0.0
         answer: MessageVerdict = entry.failed
-        failure: BaseExceptionGroup[Exception | SystemExit] | None = None
+        failure = ""
         has_ended = False
         try:
             whom = tuple(self._undecided) if entry.has_effects else self._subjects
@@ -236,7 +237,8 @@ class Asking:
             self._check(answer)
             has_ended = True
         except* (Exception, SystemExit) as errors:  # a policy ends itself, not the worker
-            answer, failure, has_ended = entry.failed, errors, True
+            # Its text alone: the errors have this frame in their tracebacks.
+            answer, failure, has_ended = entry.failed, _text(errors), True
         finally:
             for kind in entry.provides:
                 self.publish(kind, "found none")
@@ -248,8 +250,8 @@ class Asking:
                     if has_ended
                     else Cut(entry, took, about)
                 )
-        if failure is not None:
-            self._record(Failed(entry, _text(failure)))
+        if failure:
+            self._record(Failed(entry, failure))
         return answer
 
     def _answered(
@@ -338,7 +340,7 @@ class Asking:
             for kind in entry.provides:
                 self.publish(kind, "was not needed")
         if self._verdicts or self.is_moot:
-            for later in self._after:
+            for later in [found for each in self._after if (found := each()) is not None]:
                 later.cut()
         self._changed()
 

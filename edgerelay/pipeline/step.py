@@ -22,16 +22,21 @@ def step(coro: Coroutine[Any, Any, T], blocked: Callable[[], None]) -> Generator
     resume: Callable[[Any], Any] = coro.send
     value: Any = None
     waited = False
-    while True:
-        try:
-            trap = run(resume, value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        if not waited:
-            waited = True
-            blocked()
-        try:
-            resume, value = coro.send, (yield trap)
-        except BaseException as error:  # Trio sends outcomes; close() and others throw
-            resume, value = coro.throw, error
+    try:
+        while True:
+            try:
+                trap = run(resume, value)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            if not waited:
+                waited = True
+                blocked()
+            try:
+                resume, value = coro.send, (yield trap)
+            except BaseException as error:  # Trio sends outcomes; close() and others throw
+                resume, value = coro.throw, error
+    finally:
+        # What leaves here has this frame in its traceback: to hold it would be a cycle, and all
+        # that the frames below hold, a message perhaps, would stay until the collector comes.
+        del value
