@@ -309,6 +309,7 @@ class SpoolContent:
             self._open = False
             self._store.in_flight -= 1
             self._chunks = []
+            self._failure = None  # once raised it holds us, and the octets being written
             if self.name is not None:
                 self._store.live.discard(self.name)
                 with suppress(OSError):  # what counts has been synced and closed

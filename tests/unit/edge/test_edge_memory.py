@@ -5,6 +5,7 @@ It comes seldom to what has lived for a while, and a message may be 256 KiB. So 
 
 from __future__ import annotations
 
+import errno
 import gc
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from edgerelay.edge.session import Session
 from edgerelay.net.transport import TransportError
 from edgerelay.pipeline import Asking, Mode
 from edgerelay.policy import CONTINUE, MailTransaction, Message, MessageVerdict
+from edgerelay.spool.disk import ContentFile
 from tests.unit.edge.policies import Hook, policy, says
 
 World = Any  # tests/unit/edge/conftest.py
@@ -212,4 +214,24 @@ async def test_octets_go_with_a_client_that_never_sent_its_final_dot(
         client.transport.end_output()
     await trio.sleep(1000)
     assert world.edge.gauges()["sessions"] == 0
+    assert holders(world) == []
+
+
+async def test_octets_go_when_the_disk_takes_no_more(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was refused for want of room must not want room in memory."""
+    create = world.disk.create
+
+    def full(_: memoryview) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    def new(name: str) -> ContentFile:
+        file: ContentFile = create(name)
+        monkeypatch.setattr(file, "write", full, raising=False)
+        return file
+
+    monkeypatch.setattr(world.disk, "create", new)
+    client = await sends(world, CONTENT * 5)
+    assert (await client.hear()).startswith("452 4.3.1")
     assert holders(world) == []
