@@ -105,7 +105,10 @@ class RelayServices:
                 refused = error
         if refused is None:
             raise OSError(f"{_text((host, port))} has no address")
-        raise refused
+        try:
+            raise refused
+        finally:
+            del refused  # with this frame in its traceback it would be a cycle, and hold a message
 
     async def _addresses(self, host: str) -> Sequence[str]:
         """Not through getaddrinfo: it would ask other servers, in a thread nobody can stop."""

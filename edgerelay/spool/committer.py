@@ -131,8 +131,12 @@ class Committer:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
-        if work.error is not None:
-            raise work.error
+        error, work.error = work.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # it has this frame in its traceback: a cycle would hold the content
 
     def do_soon(self, work: Work) -> None:
         """Put it into the next transaction; nobody waits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -112,6 +113,31 @@ async def test_everyone_in_the_batch_is_refused(autojump_clock: MockClock, world
                 nursery.start_soon(commit, spool, message)
         assert outcomes == [False] * 5
         assert (await spool.gauges()).messages == 0
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", "BEGIN", "INSERT OR FAIL INTO delivery"])
+async def test_messages_refused_together_are_not_kept_in_memory(
+    autojump_clock: MockClock, world: World, statement: str
+) -> None:
+    """Nor by the error that they share, until the collector comes: it comes seldom."""
+    mark = b"octets of a message that is refused"
+
+    async def commit(spool: SqliteSpool) -> None:
+        await refused(spool, messages.pop())
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with world.spool() as spool:
+            world.faults.fail(statement, IOERR)
+            messages = [await new_message(spool, content=mark * 100) for _ in range(3)]
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(commit, spool)
+            held = (each for every in gc.get_objects() for each in gc.get_referents(every))
+            assert not [each for each in held if isinstance(each, bytes) and mark * 9 in each]
+    finally:
+        gc.enable()
 
 
 async def test_a_second_error_within_a_minute_ends_the_taking_of_mail(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from weakref import ref
 
 import pytest
 import trio
@@ -202,3 +205,28 @@ async def test_under_virtual_time_another_way_may_be_lent(setup: Setup) -> None:
         run_blocking=inline,
     )
     assert await services.run_blocking(threading.get_ident) == threading.get_ident()
+
+
+async def test_a_connection_that_is_refused_holds_nothing_of_who_asked_for_it(
+    setup: Setup,
+) -> None:
+    """That would be every message while a scanner is down, until the collector comes."""
+
+    class Content:
+        pass
+
+    async def asks(address: tuple[str, int]) -> None:
+        content = Content()
+        contents.append(ref(content))
+        await setup.services.connect(address, timeout=5)
+
+    contents: list[ref[Content]] = []
+    gc.disable()
+    try:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))  # and does not listen
+            with suppress(ConnectionRefusedError):
+                await asks(nobody.getsockname())
+        assert [content() for content in contents] == [None]
+    finally:
+        gc.enable()
