@@ -247,6 +247,8 @@ class Lane:
     # --- handing out -----------------------------------------------------------------------
 
     def _is_paused(self) -> bool:
+        if not self._paused_until:
+            return False  # nearly always, and asked for every message
         now = self._services.clock()
         return self._paused_until > now and not self._is_beyond(self._paused_until, now)
 
