@@ -335,16 +335,22 @@ async def test_a_lane_that_a_policy_chose_survives_a_restart(
         assert len(peer.messages) == 1
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["when it runs on", "in its wait"])
-@pytest.mark.parametrize("answer", ["250 2.0.0 taken", "550 5.7.1 no", "451 4.3.0 later"])
-@pytest.mark.parametrize(("kind", "size"), [(HopKind.SMTP, 300_000), (HopKind.LMTP, 100)])
+@pytest.mark.parametrize(
+    ("kind", "size", "answer", "inside"),
+    [
+        (HopKind.SMTP, 300_000, "250 2.0.0 taken", True),
+        (HopKind.LMTP, 100, "250 2.0.0 taken", False),
+        (HopKind.LMTP, 100, "550 5.7.1 no", True),
+        (HopKind.SMTP, 100, "451 4.3.0 later", False),
+    ],
+)
 async def test_a_delivery_cancelled_anywhere_loses_nothing_and_leaves_nothing(
     make_world: MakeWorld,
     autojump_clock: MockClock,
-    inside: bool,
-    answer: str,
     kind: HopKind,
     size: int,
+    answer: str,
+    inside: bool,
 ) -> None:
     """The hop has it once, or its sender a report once, whenever the first attempt was cut."""
     for number in itertools.count(1):
