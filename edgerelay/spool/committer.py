@@ -340,6 +340,10 @@ class Committer:
 
     def _note_disk_error(self, reason: str) -> None:
         now = trio.current_time()
+        if not self._space.is_enough:
+            # A full disk may fail in any way. No mail is taken anyhow, and will be when it is not.
+            self._observer(Trouble(where="spool", what="a full disk failed", detail=reason))
+            return
         if now - self._last_error < TWICE and not self.refuses_mail:
             self.refuses_mail = True
             self._observer(Trouble(where="spool", what="no new mail is taken", detail=reason))

@@ -28,7 +28,7 @@ from edgerelay.spool.api import (
     Status,
 )
 from edgerelay.spool.content import PIECE
-from edgerelay.spool.disk import MemoryDisk
+from edgerelay.spool.disk import DirectoryDisk, MemoryDisk
 from edgerelay.testing.check_spool import ARRIVED, LANE, due, new_message, queued, read
 from edgerelay.testing.faulty_disk import DatabaseFaults, FaultyDisk
 
@@ -186,6 +186,32 @@ async def test_outcomes_wait_for_a_disk_that_comes_back(
             ("b", Status.QUEUED, 1),
             ("c", Status.HELD, 0),
         ]
+
+
+async def test_errors_of_a_full_disk_do_not_end_the_taking_of_mail_for_good(
+    autojump_clock: MockClock, world: World
+) -> None:
+    """SQLite says that it is full, or that its shared memory cannot grow, an I/O error."""
+    disk = FaultyDisk(DirectoryDisk(world.path))
+    async with open_spool(
+        world.path,
+        run_blocking=inline,
+        clock=lambda: ARRIVED,
+        observer=world.events.append,
+        connect=world.faults.connect,
+        disk=disk,
+        min_free_space=1,
+    ) as spool:
+        disk.failing.add("free")
+        await trio.sleep(2)
+        for _ in range(3):
+            world.faults.fail("COMMIT", IOERR)
+            await refused(spool, await new_message(spool))
+            await trio.sleep(2)
+        disk.failing.clear()
+        await trio.sleep(5)
+        assert spool.accepts_mail
+        await spool.commit(await new_message(spool))
 
 
 @pytest.mark.parametrize("asks", [True, False], ids=["somebody asks", "nobody asks"])
