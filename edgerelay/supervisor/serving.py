@@ -24,6 +24,7 @@ from edgerelay.control.merge import complete_status, merge
 from edgerelay.control.messages import (
     Certificate,
     Failure,
+    QueueAct,
     QueueActed,
     QueueListing,
     QueueMessage,
@@ -61,6 +62,8 @@ from edgerelay.supervisor.worker import Worker
 AFTER_DRAIN: Final = 35.0
 #: Seconds that a question about the queue waits for shards that are being adopted.
 OWNED_WITHIN: Final = 3.0
+#: So often a question that changes nothing is asked, should a worker leave before it answers.
+ASKED_AGAIN: Final = 4
 
 
 def serve(config: Config, *, origin: Path) -> int:
@@ -216,11 +219,16 @@ class Supervisor:
             return await self._reload_for_somebody()
         if isinstance(request, StatusRequest):
             return await self._tell_status(request)
-        unseen = await self._crew.shards.all_owned(OWNED_WITHIN)
-        # Who has never been ready has nothing that anybody could ask for.
-        serving, living = self._crew.serving, self._crew.living
-        workers = [each for each in living if each in serving or each.ready.is_set()]
-        answer = merge(request, await _ask_all(workers, request))
+        for _ in range(ASKED_AGAIN):
+            unseen = await self._crew.shards.all_owned(OWNED_WITHIN)
+            # Who has never been ready has nothing that anybody could ask for.
+            serving, living = self._crew.serving, self._crew.living
+            workers = [each for each in living if each in serving or each.ready.is_set()]
+            answer = merge(request, await _ask_all(workers, request))
+            # One that was leaving may have ended before it answered: somebody else has it now.
+            has_left = any(worker.is_leaving for worker in workers)
+            if isinstance(request, QueueAct) or not (isinstance(answer, Failure) and has_left):
+                break
         if isinstance(answer, QueueListing | QueueMessage | QueueActed):
             return msgspec.structs.replace(answer, unseen=tuple(unseen))
         return answer
