@@ -116,10 +116,14 @@ async def open_policies(
         limit = trio.current_time() + OPEN_WITHIN
         patience = stack.enter_context(trio.CancelScope(deadline=limit))
         opened = []
+        ours = list(trio.lowlevel.current_task().child_nurseries)
         for each in settings:
             opening = each.name
             opened.append(await _open(each, services_for, stack))
             await trio.lowlevel.checkpoint_if_cancelled()  # it may have swallowed our impatience
+        for nursery in trio.lowlevel.current_task().child_nurseries:
+            if nursery not in ours:
+                known(nursery, "services")  # a policy's own, which ends with it
         patience.deadline = math.inf
         watchdog = Watchdog()
         try:

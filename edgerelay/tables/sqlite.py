@@ -19,6 +19,7 @@ from typing import Final, Self
 
 import trio
 
+from edgerelay.census import known
 from edgerelay.runtime import Clock, RunBlocking
 from edgerelay.tables.api import STALE, Change, TableError, check_key
 
@@ -105,7 +106,7 @@ class SqliteTables:
     async def _serving(self) -> AsyncIterator[None]:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._serve)
+                known(nursery, "services").start_soon(self._serve)
                 yield
                 nursery.cancel_scope.cancel()
         finally:

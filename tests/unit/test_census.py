@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from typing import Self
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -54,6 +57,26 @@ async def test_a_policy_that_leaves_a_task_behind_is_told_of(autojump_clock: Moc
     with pytest.raises(AssertionError, match=r"'stray_tasks': 1.*left behind"):
         async with RelayHarness(CONFIG, policies={"careless": Careless}) as relay:
             assert (await relay.send()).is_accepted
+
+
+async def test_what_a_policy_opened_is_its_own(autojump_clock: MockClock) -> None:
+    class Busy(Policy[None]):
+        async def __aenter__(self) -> Self:
+            self._stack = AsyncExitStack()
+            own = await self._stack.enter_async_context(trio.open_nursery())
+            self._stack.callback(own.cancel_scope.cancel)
+            own.start_soon(trio.sleep_forever, name="its own")
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            await self._stack.aclose()
+
+        async def on_connect(self, connection: Connection) -> Verdict:
+            return CONTINUE
+
+    async with RelayHarness(CONFIG.replace("careless", "busy"), policies={"busy": Busy}) as relay:
+        assert (await relay.send()).is_accepted
+        assert strays() == []
 
 
 @pytest.mark.parametrize("what", ["contents", "content_files", "claims"])

@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 
+from edgerelay.census import strays, tasks_by_kind
 from edgerelay.runtime import in_thread, inline
 from edgerelay.tables import SqliteTables, TableError
 from edgerelay.tables.api import STALE
@@ -28,6 +29,12 @@ class Counting:
     async def __call__(self, function: Callable[[], T], /) -> T:
         self.count += 1
         return await inline(function)
+
+
+async def test_its_task_was_taken_for_a_stray(tmp_path: Path) -> None:
+    async with SqliteTables(tmp_path / "t.db", in_thread, HandClock()):
+        assert strays() == []
+        assert tasks_by_kind()["services"] == 1
 
 
 async def test_it_outlives_the_process(tmp_path: Path) -> None:
