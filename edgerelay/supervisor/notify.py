@@ -31,8 +31,10 @@ class Manager:
     def reloading(self) -> None:
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def stopping(self) -> None:
-        self._tell("STOPPING=1", "STATUS=finishing sessions")
+    def stopping(self, within: float) -> None:
+        """It will take so many seconds: a manager with less patience gives us those."""
+        usec = int(within * 1e6)
+        self._tell("STOPPING=1", "STATUS=finishing sessions", f"EXTEND_TIMEOUT_USEC={usec}")
 
     async def watch(self) -> None:
         """Say that our loop turns, twice in the time that is allowed. Runs until cancelled.

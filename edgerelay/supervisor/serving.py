@@ -60,6 +60,8 @@ from edgerelay.supervisor.worker import Worker
 #: Seconds a worker gets after its sessions ended, to read the reply to a final dot (30 s)
 #: and to close its spool.
 AFTER_DRAIN: Final = 35.0
+#: Seconds that the end takes after the last worker's.
+LAST_STEPS: Final = 5.0
 #: Seconds that a question about the queue waits for shards that are being adopted.
 OWNED_WITHIN: Final = 3.0
 #: So often a question that changes nothing is asked, should a worker leave before it answers.
@@ -138,7 +140,8 @@ class Supervisor:
     async def _announce(self) -> None:
         await self._crew.ready()
         self._observer(Ready(listeners=self._sockets.names))
-        self._manager.ready(self._status())
+        if not self._is_ending:
+            self._manager.ready(self._status())
 
     def _status(self) -> str:
         return f"{self._config.workers} workers on {', '.join(self._sockets.names)}"
@@ -153,10 +156,10 @@ class Supervisor:
                         self._services.start_soon(self._reload)
                     continue
                 self._observer(Stopping(reason=signal.Signals(number).name))
-                self._manager.stopping()
+                within = self._config.drain
+                self._manager.stopping(within + AFTER_DRAIN + LAST_STEPS)
                 self._is_ending = True
                 self._reload_scope.cancel()
-                within = self._config.drain
                 await self._crew.drain(within)
                 ending.start_soon(self._kill_after, within + AFTER_DRAIN)
 

@@ -95,6 +95,8 @@ class Sockets:
         if not host.startswith(PASSED):
             return [undo.enter_context(bind(host, port))]
         name = host.removeprefix(PASSED)
+        if any(address == each for each, _ in self._open):
+            raise StartError(f"listener: {host} is named twice: its sockets have one listener")
         if name not in self._inherited:
             others = ", ".join(PASSED + each for each in sorted(self._inherited)) or "none at all"
             raise StartError(f"listener: nobody passed a socket {host}; there is {others}")

@@ -91,6 +91,8 @@ def test_the_manager_hears_what_becomes_of_us(workdir: Path) -> None:
         os.kill(server.pid, signal.SIGCONT)
         server.stop()
         assert manager.count("STOPPING=1") == 1
+        (stopping,) = [each for each in manager.said if "STOPPING=1" in each]
+        assert int(stopping[2].removeprefix("EXTEND_TIMEOUT_USEC=")) > 35_000_000
 
 
 def test_sockets_that_were_passed_are_served_and_survive_a_reload(workdir: Path) -> None:

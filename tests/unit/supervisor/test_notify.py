@@ -38,12 +38,13 @@ def test_the_manager_that_asked_is_told(tmp_path: Path) -> None:
         us = Manager({"NOTIFY_SOCKET": path})
         us.ready("2 workers on 127.0.0.1:25")
         us.reloading()
-        us.stopping()
+        us.stopping(40.5)
         ready, reloading, stopping = heard(manager)
     assert ready == ["READY=1", "STATUS=2 workers on 127.0.0.1:25"]
     assert reloading[0] == "RELOADING=1"
     assert int(reloading[1].removeprefix("MONOTONIC_USEC=")) > 0
     assert stopping[0] == "STOPPING=1"
+    assert stopping[2] == "EXTEND_TIMEOUT_USEC=40500000"
 
 
 @pytest.mark.parametrize("address", ["@edgerelay-test-notify", "path"])

@@ -71,3 +71,9 @@ def test_a_name_that_nobody_passed_is_told_with_those_that_are_there() -> None:
         Sockets([("fd:stmp", 0)], {"smtp": [passed]})
     with pytest.raises(StartError, match="there is none at all"):
         Sockets([("fd:smtp", 0)])
+
+
+def test_a_passed_name_that_two_listeners_have_is_refused() -> None:
+    passed = bind("127.0.0.1", 0)
+    with passed, pytest.raises(StartError, match="fd:smtp is named twice"):
+        Sockets([("fd:smtp", 0), ("fd:smtp", 0)], {"smtp": [passed]})
