@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -27,7 +28,7 @@ from edgerelay.relay.routing import LaneSpec
 from edgerelay.relay.schedule import Schedule
 from edgerelay.relay.sender import NoHop, Sender
 from edgerelay.runtime import Clock
-from edgerelay.spool.api import PendingDelivery, Reschedule, Spool
+from edgerelay.spool.api import PendingDelivery, Reschedule, Spool, SpoolFull
 
 #: Seconds an unused connection is kept. Postfix keeps its own for 2 s, and busy lanes never
 #: come to it; hops hang up on idle clients after some minutes.
@@ -375,7 +376,10 @@ class Lane:
             if not delivery.on_probation:
                 return await worker.sender.deliver(delivery)
             async with self._probation:
-                await self._services.spool.mark_attempt(delivery.key)
+                # On a full disk only deliveries make room again, so they go on unmarked: what
+                # kills a worker then is found when there is room for its mark.
+                with suppress(SpoolFull):
+                    await self._services.spool.mark_attempt(delivery.key)
                 return await worker.sender.deliver(delivery)
         except NoHop:
             raise

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from edgerelay.observe.events import Delivery
 from edgerelay.relay.routing import Router
 from edgerelay.relay.settings import HopKind
-from edgerelay.spool.api import REFUSED_LANE, Filter, Status
+from edgerelay.spool.api import REFUSED_LANE, Filter, SpoolFull, Status
 from edgerelay.testing.cancel import cancel_at
 from edgerelay.testing.scripted_peer import HANG, Late
 from edgerelay.testing.wake_ups import WakeUps
@@ -244,6 +244,28 @@ async def test_suspects_are_tried_a_few_at_a_time(
             assert (peer.open, len(marked)) == (3, 3)
             await trio.sleep(60)
         assert len(peer.messages) == len(marked) == 10
+
+
+async def test_a_suspect_is_delivered_when_the_disk_has_no_room_for_its_mark(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world(hop()) as world:
+        await world.submit()
+        peer = world.peer()
+        due = world.spool.due
+
+        async def suspects(lane: str, now: float, limit: int) -> list[object]:
+            return [replace(one, on_probation=True) for one in await due(lane, now, limit)]
+
+        async def no_room(key: int) -> None:
+            raise SpoolFull("database: database or disk is full")
+
+        world.spool.due = suspects  # type: ignore[method-assign,assignment]  # as after a crash
+        world.spool.mark_attempt = no_room  # type: ignore[method-assign]  # as on a full disk
+        async with world.run_relay():
+            await trio.sleep(5)
+            assert len(peer.messages) == 1
+            assert await world.queue() == []
 
 
 class _CancelAfter(trio.abc.Instrument):
