@@ -197,7 +197,8 @@ class Process:
                     station.edge.stop()
                     self.sessions.cancel_scope.deadline = trio.current_time() + DRAIN
                 delivering.cancel_scope.cancel()
-            self.left_behind = {n: c for n, c in station.gauges().items() if c}
+        # Only now: an operator may still have changed something, and outcomes waited to be written.
+        self.left_behind = {n: c for n, c in station.gauges().items() if c}
 
     async def _own_shard(self, stack: AsyncExitStack) -> tuple[str, SqliteSpool]:
         for platter in self._world.platters_to_start_with():
