@@ -247,9 +247,11 @@ class Committer:
     def _take(self) -> list[Work]:
         batch: list[Work] = []
         octets = 0
+        ballast = self._shard.disk.ballast
+        limit = min(BATCH_OCTETS, ballast // 8) if ballast else BATCH_OCTETS  # see `log_pages`
         for work in self._waiting:
             octets += work.octets
-            if batch and (octets > BATCH_OCTETS or len(batch) == BATCH_WORKS):
+            if batch and (octets > limit or len(batch) == BATCH_WORKS):
                 break
             batch.append(work)
             if work is self._soon:
@@ -282,7 +284,7 @@ class Committer:
     async def _do_chore(self, chore: Callable[[Writer], None], done: trio.Event) -> None:
         writer = self._shard.writer
         if writer is not None:
-            with suppress(sqlite3.Error):  # the next transaction will say it again
+            with suppress(sqlite3.Error, OSError):  # the next transaction will say it again
                 await self._run_blocking(partial(chore, writer))
                 self._space.own(writer.free_octets)
         done.set()
@@ -313,6 +315,7 @@ class Committer:
     def _keep(self, insertion: Insertion) -> list[PendingDelivery]:
         """A message is durable: its content stays at hand for those who deliver it now."""
         insertion.content.let_go()
+        self._space.spent(insertion.content.size)
         queued = insertion.deliveries
         if not insertion.is_simple:
             queued = [each for each in queued if each.status is Status.QUEUED]

@@ -5,7 +5,6 @@ Sleeps as long as nothing happens, so that days of virtual time pass at once.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final
 
 import trio
@@ -25,13 +24,10 @@ BREATH: Final = 0.05  #: seconds between those
 
 
 class HouseKeeper:
-    def __init__(
-        self, committer: Committer, disk: Disk, space: Space, ballast: int, observer: Observer
-    ) -> None:
+    def __init__(self, committer: Committer, disk: Disk, space: Space, observer: Observer) -> None:
         self._committer = committer
         self._disk = disk
         self._space = space
-        self._ballast = ballast
         self._observer = observer
         self._surplus = 0  #: free pages
         self._log_is_long = False
@@ -44,26 +40,20 @@ class HouseKeeper:
             await trio.sleep(PAUSE)
             if self._committer.is_shut:
                 await self._committer.open_again()  # no mail is taken before, so nobody else may
-            self._tidy()
+            await self._tidy()
             await self._return_room()
 
     def _has_work(self) -> bool:
         committer = self._committer
         is_waited_for = committer.has_late_works or committer.is_shut
-        return is_waited_for or self._lacks_ballast or self._surplus > 0
+        return is_waited_for or self._space.lacks_ballast or self._surplus > 0
 
-    @property
-    def _lacks_ballast(self) -> bool:
-        return bool(self._ballast) and not self._disk.ballast
-
-    def _tidy(self) -> None:
+    async def _tidy(self) -> None:
         self._check_log()
         if self._committer.has_late_works:
             self._committer.retry()
-        if self._lacks_ballast and not self._space.is_full:
-            with suppress(OSError):
-                surplus = self._space.free - self._space.min_free
-                self._disk.take_ballast(min(self._ballast, surplus // 4))
+        if octets := self._space.ballast_to_take:
+            await self._committer.chore(lambda writer: writer.take_ballast(octets))
             self._space.ask_again()
 
     async def _return_room(self) -> None:
@@ -83,7 +73,8 @@ class HouseKeeper:
         self._log_is_long = is_long
 
     def _return_pages(self, writer: Writer) -> None:
-        surplus = writer.free_pages - PAGES_KEPT
+        kept = 0 if self._space.lacks_ballast else PAGES_KEPT
+        surplus = writer.free_pages - kept
         if surplus > 0:
             writer.vacuum(min(surplus, VACUUM_PAGES))
-        self._surplus = max(0, writer.free_pages - PAGES_KEPT)
+        self._surplus = max(0, writer.free_pages - kept)

@@ -25,8 +25,8 @@ from edgerelay.spool.shard import Shard
 from edgerelay.spool.space import Space
 from edgerelay.spool.sqlite import SqliteSpool
 
-#: Octets reserved at most: the log of 16 MiB and a batch of as much must fit in there.
-BALLAST: Final = 32 * 1024 * 1024
+#: Octets reserved at most: four times the log of 16 MiB (see `log_pages`).
+BALLAST: Final = 64 * 1024 * 1024
 MEMORY_BUDGET: Final = 64 * 1024 * 1024
 
 
@@ -74,7 +74,7 @@ class open_spool:
         shard, recovered = await self._run_blocking(self._open)
         contents = ContentStore(shard.disk, self._run_blocking, recovered.epoch)
         resident = ResidentContents(self._memory_budget)
-        space = Space(shard.disk, self._min_free_space)
+        space = Space(shard.disk, self._min_free_space, self._ballast)
         reading = trio.Lock()
         committer = Committer(
             shard,
@@ -86,7 +86,7 @@ class open_spool:
             self._observer,
             self._linger,
         )
-        keeper = HouseKeeper(committer, shard.disk, space, self._ballast, self._observer)
+        keeper = HouseKeeper(committer, shard.disk, space, self._observer)
         if not recovered.clean:
             self._observer(Trouble(where="spool", what="the last end was not clean: recovered"))
         committer.report(recovered.set_aside)

@@ -107,9 +107,11 @@ def connect(
 def log_pages(ballast: int) -> int:
     """How long the log may grow: what it holds must fit beside it when it is checkpointed.
 
-    On a full disk the ballast is that room, so the log is kept to half of it.
+    On a full disk the ballast is that room. A batch is half as long as this at most, and a log
+    that can no longer be checkpointed grows by less than it was long until nothing fits: three
+    quarters of the ballast at worst, if this is a quarter of it.
     """
-    return min(LOG_PAGES, max(16, ballast // 2 // PAGE_SIZE)) if ballast else LOG_PAGES
+    return min(LOG_PAGES, max(16, ballast // 4 // PAGE_SIZE)) if ballast else LOG_PAGES
 
 
 def prepare(connection: sqlite3.Connection, log_pages: int = LOG_PAGES) -> None:

@@ -15,6 +15,7 @@ from edgerelay.spool.queue_ids import QueueIds
 from edgerelay.spool.reader import Reader
 from edgerelay.spool.recovery import Recovered, SetAside, recover
 from edgerelay.spool.schema import Connect, database_file, log_pages, open_or_create, prepare
+from edgerelay.spool.space import ballast_for
 from edgerelay.spool.writer import Writer
 
 
@@ -52,7 +53,7 @@ class Shard:
     def open(self) -> Recovered:
         """Recover and own it. Raises `SpoolError`."""
         with suppress(OSError):
-            self.disk.take_ballast(min(self._ballast, self.disk.free() // 4))
+            self.disk.take_ballast(ballast_for(self.disk.free(), self._ballast))
         try:
             recovered = self._open()
         except sqlite3.OperationalError as error:

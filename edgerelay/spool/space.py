@@ -1,9 +1,13 @@
 """How much room new mail may take: the file system's and our own free pages.
 
-Deleted rows free pages inside the database, not on the disk, so both count.
+Deleted rows free pages inside the database, not on the disk, so both count. Without its ballast
+a shard takes no mail, whatever is free: a disk filled to the last block by mail alone could not
+take in what became of it, and would stay full for ever.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import trio
 
@@ -11,13 +15,24 @@ from edgerelay.spool.disk import Disk
 
 #: Seconds for which an answer of the file system is believed.
 FRESH: float = 1.0
+#: Octets of ballast without which no mail is taken.
+LEAST_BALLAST: Final = 1024 * 1024
+
+
+def ballast_for(room: int, wanted: int) -> int:
+    """How much of ``room`` octets to reserve; 0 if that would be too little to be of use."""
+    octets = min(wanted, room // 4)
+    return octets if octets >= min(wanted, LEAST_BALLAST) else 0
 
 
 class Space:
-    """``min_free`` octets stay free; below that no new mail is taken."""
+    """``min_free`` octets stay free; below that no new mail is taken. ``ballast``: octets that
+    are to be reserved, 0 for none."""
 
-    def __init__(self, disk: Disk, min_free: int) -> None:
-        self.min_free = min_free
+    def __init__(self, disk: Disk, min_free: int, ballast: int = 0) -> None:
+        self.ballast = ballast
+        self._least_ballast = min(ballast, LEAST_BALLAST)
+        self._min_free = min_free
         self._disk = disk
         self._own = 0
         self._on_disk = 0
@@ -38,7 +53,23 @@ class Space:
 
     @property
     def is_enough(self) -> bool:
-        return self.free >= self.min_free and trio.current_time() >= self._full_until
+        return (
+            self.free >= self._min_free
+            and not self.lacks_ballast
+            and trio.current_time() >= self._full_until
+        )
+
+    @property
+    def lacks_ballast(self) -> bool:
+        return self._disk.ballast < self._least_ballast
+
+    @property
+    def ballast_to_take(self) -> int:
+        """Octets; 0: there is some, or no room for it."""
+        if not self.lacks_ballast or self.is_full:
+            return 0
+        surplus = self.free - self._min_free
+        return ballast_for(min(surplus, self._on_disk), self.ballast)
 
     @property
     def is_full(self) -> bool:
@@ -48,6 +79,10 @@ class Space:
     def own(self, octets: int) -> None:
         """Free pages of the database, as of the last transaction."""
         self._own = octets
+
+    def spent(self, octets: int) -> None:
+        """New mail took so much, once in the log and once in the database at most."""
+        self._on_disk = max(0, self._on_disk - 2 * octets)
 
     def ask_again(self) -> None:
         self._asked = float("-inf")

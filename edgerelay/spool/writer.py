@@ -19,7 +19,7 @@ from edgerelay.spool.api import (
 )
 from edgerelay.spool.disk import Disk
 from edgerelay.spool.rows import Rows, Totals
-from edgerelay.spool.schema import PAGE_SIZE
+from edgerelay.spool.schema import PAGE_SIZE, log_pages
 from edgerelay.spool.work import Work
 
 #: What is wrong with a row, not with the database.
@@ -98,6 +98,12 @@ class Writer:
         """Without it the log cannot grow, nor can the database take in what the log holds."""
         self._disk.give_ballast()
         self.checkpoint()
+
+    def take_ballast(self, octets: int) -> None:
+        """Reserve room, and let the log grow as that allows. Raises OSError, sqlite3.Error."""
+        self._disk.give_ballast()  # what is too little to be of use
+        self._disk.take_ballast(octets)
+        self._execute(f"PRAGMA wal_autocheckpoint={log_pages(octets):d}")
 
     def vacuum(self, pages: int) -> None:
         """Return free pages to the file system, and with the log theirs too."""

@@ -87,10 +87,11 @@ def fill(path: Path) -> None:
             file.flush()
 
 
+@pytest.mark.parametrize("killed", [False, True], ids=["alive", "worker-killed"])
 def test_a_disk_that_fills_under_load_costs_no_message(
-    small_disk: Path, relay: Callable[..., Edgerelay]
+    small_disk: Path, relay: Callable[..., Edgerelay], killed: bool
 ) -> None:
-    """Deliveries go on, and service resumes by itself."""
+    """Deliveries go on, and service resumes by itself, whether or not a worker dies meanwhile."""
     hop = NextHop(keep=lambda content: content[:1000])
     server = relay(
         f"smtp://127.0.0.1:{hop.port}",
@@ -104,6 +105,9 @@ def test_a_disk_that_fills_under_load_costs_no_message(
         fill(small_disk / "filler")
         seen = sum(load.refused.values())
         wait_for("refusals of a full disk", lambda: sum(load.refused.values()) > seen + 20, 60)
+        if killed:
+            server.kill_worker()
+            wait_for("its successor", lambda: len(server.worker_pids()) == 1, 30)
         with hop:
             hop.wait_taken(10, 60)  # although nothing else fits
             begun = len(load.acknowledged)

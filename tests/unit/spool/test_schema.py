@@ -48,7 +48,8 @@ def test_a_foreign_database_is_not_touched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ballast", "pages"), [(0, LOG_PAGES), (1 << 16, 16), (1 << 20, 32), (1 << 30, LOG_PAGES)]
+    ("ballast", "pages"),
+    [(0, LOG_PAGES), (1 << 16, 16), (1 << 20, 16), (4 << 20, 64), (1 << 30, LOG_PAGES)],
 )
 def test_the_log_is_no_longer_than_the_ballast_allows(ballast: int, pages: int) -> None:
     assert log_pages(ballast) == pages
