@@ -197,7 +197,7 @@ class Process:
                     station.edge.stop()
                     self.sessions.cancel_scope.deadline = trio.current_time() + DRAIN
                 delivering.cancel_scope.cancel()
-        # Only now: an operator may still have changed something, and outcomes waited to be written.
+        # Only now: an operator may have been changing something, and outcomes waited for the disk.
         self.left_behind = {n: c for n, c in station.gauges().items() if c}
 
     async def _own_shard(self, stack: AsyncExitStack) -> tuple[str, SqliteSpool]:
