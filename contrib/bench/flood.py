@@ -27,7 +27,7 @@ from tests.e2e.support.next_hop import NextHop
 from tests.e2e.support.waiting import pause, wait_for
 
 WITHIN = 60.0
-THREADS = 40
+THREADS = 200
 #: Hanging ones at once; the relay ends them after its `command_timeout`.
 HANGING = 2000
 BODY = stuffed(message(identifier="garbage", size=200_000))
