@@ -26,6 +26,7 @@ from edgerelay.net.transport import Transport
 from edgerelay.observe.escape import escape
 from edgerelay.policy import Session as PolicySession
 from edgerelay.smtp.events import (
+    EndOfChunk,
     EndOfData,
     Event,
     Expand,
@@ -170,8 +171,29 @@ class Commands(ABC):
         transaction.open_content()
         return replies.GO_AHEAD
 
+    def _start_chunk(self) -> None:
+        """BDAT: what DATA would be refused for is said when the octets have come."""
+        transaction = self._transaction
+        if transaction is not None and not transaction.is_receiving:
+            if self._shared.has_room:
+                transaction.open_content()
+            else:
+                transaction.doom(replies.NO_ROOM)
+
+    def _on_end_of_chunk(self, event: EndOfChunk) -> Reply:
+        transaction = self._transaction
+        if transaction is None:
+            return self._out_of_order()
+        reply = transaction.refusal(event)
+        if reply is None:
+            return replies.chunk(event.size)
+        self._end_transaction()
+        return self._refuse("bdat", reply, transaction.envelope.reverse_path)
+
     async def _on_end_of_data(self, event: EndOfData) -> Reply:
-        transaction = self._open_transaction()
+        transaction = self._transaction
+        if transaction is None:
+            return self._out_of_order()
         judgement = await self._judge(transaction, event)
         if isinstance(judgement, Refusal):
             path = transaction.envelope.reverse_path
@@ -311,6 +333,7 @@ _HANDLERS: Final[dict[type, Callable[[Commands, Any], Reply | Awaitable[Reply]]]
     Rcpt: Commands._on_rcpt,
     StartData: Commands._on_start_data,
     EndOfData: Commands._on_end_of_data,
+    EndOfChunk: Commands._on_end_of_chunk,
     Reset: Commands._on_reset,
     Noop: Commands._on_noop,
     Verify: Commands._on_verify,

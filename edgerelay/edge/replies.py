@@ -20,7 +20,7 @@ NOT_EXPANDED: Final = Reply(502, "5.5.1", "EXPN is not offered here")
 HELP: Final = Reply(
     214,
     "2.0.0",
-    "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT STARTTLS",
+    "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT STARTTLS",
     ("See RFC 5321",),
 )
 
@@ -84,6 +84,11 @@ def at_the_door(hostname: str, reply: Reply) -> Reply:
     """What is said instead of a greeting: 554 (RFC 5321 section 3.1), or 421 and good-bye."""
     code = 421 if reply.is_transient else 554
     return Reply(code, reply.enhanced, f"{hostname} {reply.text}", reply.more)
+
+
+@lru_cache(maxsize=256)
+def chunk(size: int) -> Reply:
+    return Reply(250, "2.0.0", f"Ok: {size} octets")
 
 
 def queued(queue_id: str) -> Reply:

@@ -21,12 +21,12 @@ from edgerelay.edge.limits import Admission
 from edgerelay.edge.policing import Policing, Refusal
 from edgerelay.edge.proxy import ProxyError
 from edgerelay.edge.record import Record
-from edgerelay.edge.settings import ListenerSettings, ListenerTls
+from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
 from edgerelay.edge.shared import Shared
 from edgerelay.mail.reply import Reply
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
 from edgerelay.pipeline.plan import Plan
-from edgerelay.smtp.events import DataChunk, StartTls
+from edgerelay.smtp.events import DataChunk, StartChunk, StartTls
 from edgerelay.smtp.extensions import Extensions
 from edgerelay.smtp.server import ServerProtocol
 
@@ -267,7 +267,11 @@ class Session(Commands):
         protocol, said = self._protocol, self._said
         while (event := protocol.next_event()) is not None:
             if type(event) is DataChunk:
-                await self._open_transaction().receive(event.data)
+                if self._transaction is not None:  # else its refusal comes after its octets
+                    await self._transaction.receive(event.data)
+                continue
+            if type(event) is StartChunk:
+                self._start_chunk()
                 continue
             answer = self._answer_to(event)
             said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
@@ -308,16 +312,23 @@ def _protocol(shared: Shared, listener: ListenerSettings) -> ServerProtocol:
     settings = shared.settings
     starttls = listener.certificate is not None and listener.tls in _STARTTLS
     return ServerProtocol(
-        extensions=_offer(settings.message_size, starttls),
+        extensions=_offer(settings, listener, starttls),
         postmaster=shared.postmaster,
         tls_required=listener.tls is ListenerTls.REQUIRED,
         long_lines=settings.long_lines,
+        bare_newline=listener.bare_newline,
     )
 
 
 @lru_cache(maxsize=64)
-def _offer(size: int, starttls: bool) -> Extensions:
-    return Extensions(size=size, starttls=starttls)
+def _offer(settings: EdgeSettings, listener: ListenerSettings, starttls: bool) -> Extensions:
+    return Extensions(
+        size=settings.message_size,
+        starttls=starttls,
+        recipients=settings.recipients_per_message,
+        binarymime=listener.binarymime,
+        requiretls=listener.tls is ListenerTls.IMPLICIT,
+    )
 
 
 _STARTTLS: Final = (ListenerTls.STARTTLS, ListenerTls.REQUIRED)

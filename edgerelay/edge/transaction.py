@@ -24,7 +24,7 @@ from edgerelay.pipeline import authentication_results
 from edgerelay.pipeline.edits import apply
 from edgerelay.pipeline.message import HeaderTooLarge, ReadMessage, read_message
 from edgerelay.policy import Discard, Hold, Reject
-from edgerelay.smtp.events import EndOfData
+from edgerelay.smtp.events import EndOfChunk, EndOfData
 from edgerelay.spool.api import (
     REFUSED_LANE,
     Content,
@@ -108,16 +108,16 @@ class MailTransaction:
         if not scanner.is_done:
             scanner.feed(chunk)
             if scanner.received > MAX_RECEIVED or scanner.own_hops > MAX_OWN_HOPS:
-                return self._doom(LOOP)
+                return self.doom(LOOP)
         self._counted += len(chunk)
         self._shared.content += len(chunk)
         if content.feed(chunk):
             try:
                 await content.flush()
             except SpoolError as error:
-                self._doom(self._not_stored(error))
+                self.doom(self._not_stored(error))
 
-    def refusal(self, end: EndOfData) -> Reply | None:
+    def refusal(self, end: EndOfData | EndOfChunk) -> Reply | None:
         """Why it cannot be taken, whatever anybody thinks of it."""
         if end.problem is not None:
             return PROBLEMS[end.problem]
@@ -258,7 +258,8 @@ class MailTransaction:
         prepend = judgement.edited.prepend + received
         return NewMessage(queue_id, self.envelope, client, now, prepend, content, deliveries)
 
-    def _doom(self, reply: Reply) -> None:
+    def doom(self, reply: Reply) -> None:
+        """Refuse it, whatever comes; what has come is forgotten."""
         self._doomed = reply
         self._forget_content()
 

@@ -9,10 +9,11 @@ from edgerelay.mail.address import ForwardPath, ReversePath
 
 
 class Body(Enum):
-    """The BODY parameter (RFC 6152). BINARYMIME is not offered, so it is not here."""
+    """The BODY parameter (RFC 6152 section 2, RFC 3030 section 3)."""
 
     SEVEN_BIT = "7BIT"
     EIGHT_BIT_MIME = "8BITMIME"
+    BINARY_MIME = "BINARYMIME"  #: no lines at all: it travels in chunks alone
 
 
 class Ret(Enum):

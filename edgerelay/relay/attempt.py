@@ -20,6 +20,10 @@ CONTENT_UNREADABLE: Final = Reply(451, "4.3.0", "The message could not be read f
 OUR_FAULT: Final = Reply(451, "4.3.0", "The delivery failed inside this relay")
 TOO_BIG: Final = Reply(552, "5.3.4", "The message is larger than the next hop accepts")
 EIGHT_BIT: Final = Reply(554, "5.6.3", "The next hop does not accept 8-bit content")
+BINARY: Final = Reply(554, "5.6.3", "The next hop does not accept binary content")
+TLS_REQUIRED: Final = Reply(
+    550, "5.7.30", "REQUIRETLS: the next hop cannot be reached with verified TLS, or lacks it"
+)
 NOT_ASCII: Final = Reply(553, "5.6.7", "The next hop does not accept internationalized mail")
 DELIVERED: Final = Reply(250, "2.0.0", "Delivered to the mailbox")
 NO_SUCH_MAILBOX: Final = Reply(550, "5.1.1", "No mailbox can have this name")
@@ -40,6 +44,8 @@ OWN_WORDS: Final = frozenset(
         OUR_FAULT,
         TOO_BIG,
         EIGHT_BIT,
+        BINARY,
+        TLS_REQUIRED,
         NOT_ASCII,
         DELIVERED,
         NO_SUCH_MAILBOX,

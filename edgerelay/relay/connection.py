@@ -92,6 +92,20 @@ class Connection:
         self.broken = False
         self.wants_rset = False  #: the last transaction was left open at the peer
 
+    @property
+    def keeps_requiretls(self) -> bool:
+        """A message under REQUIRETLS may go this way (RFC 8689 section 4.2.1).
+
+        LMTP is not SMTP but final delivery: it needs no promise of the hop's, and on this machine
+        no TLS.
+        """
+        tls = self.transport.tls
+        is_verified = tls is not None and tls.verified
+        if not self.is_lmtp:
+            return is_verified and self.protocol.capabilities.requiretls
+        address = self.target.address
+        return is_verified or isinstance(address, Path) or ip_address(address[0]).is_loopback
+
     async def reply(self) -> Reply:
         """The next reply, within the transport's deadline.
 

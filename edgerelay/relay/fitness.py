@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from edgerelay.mail.envelope import Body
 from edgerelay.mail.reply import Reply
-from edgerelay.relay.attempt import EIGHT_BIT, NOT_ASCII, TOO_BIG
+from edgerelay.relay.attempt import BINARY, EIGHT_BIT, NOT_ASCII, TLS_REQUIRED, TOO_BIG
 from edgerelay.smtp.client import Capabilities
 from edgerelay.spool.api import PendingRecipient, StoredMessage
 
 
-def refusal_of_message(message: StoredMessage, offered: Capabilities) -> Reply | None:
-    """Return why no recipient can have the message from this hop, if so."""
+def refusal_of_message(
+    message: StoredMessage, offered: Capabilities, *, keeps_requiretls: bool = False
+) -> Reply | None:
+    """Return why no recipient can have the message from this hop, if so.
+
+    ``keeps_requiretls``: see `Connection.keeps_requiretls`.
+    """
     envelope = message.envelope
+    if envelope.requiretls and not keeps_requiretls:
+        return TLS_REQUIRED  # RFC 8689 section 4.2.1
+    if envelope.body is Body.BINARY_MIME and not (offered.chunking and offered.binarymime):
+        return BINARY  # RFC 3030 section 3: we do not convert
     if offered.size and len(message.prepend) + message.size > offered.size:
         return TOO_BIG  # RFC 1870 section 6.1
     if not offered.smtputf8:

@@ -148,7 +148,11 @@ class Reporter:
         return waiting
 
     async def _full(self, kind: ReportKind, message: StoredMessage) -> bytes | None:
-        wanted = kind is ReportKind.FAILED and message.envelope.ret is Ret.FULL
+        envelope = message.envelope
+        # RFC 8689 section 5: what was to travel under TLS alone is not returned; and a report
+        # has lines, which binary content has not.
+        is_private = envelope.requiretls or envelope.body is Body.BINARY_MIME
+        wanted = kind is ReportKind.FAILED and envelope.ret is Ret.FULL and not is_private
         if not wanted or message.size > FULL_LIMIT:
             return None
         try:

@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from edgerelay.mail.envelope import Body
 from edgerelay.mail.reply import Reply
 from edgerelay.net.transport import TransportError
 from edgerelay.relay.attempt import CONTENT_UNREADABLE, Attempt
@@ -133,7 +134,8 @@ class Transaction:
     async def _converse(self) -> None:
         message, offered = self._delivery.message, self._connection.protocol.capabilities
         replies: list[Reply | None] = self._replies
-        if refusal := refusal_of_message(message, offered):
+        keeps = message.envelope.requiretls and self._connection.keeps_requiretls
+        if refusal := refusal_of_message(message, offered, keeps_requiretls=keeps):
             replies[:] = [refusal] * len(replies)
         elif not offered.smtputf8:
             replies[:] = [
@@ -147,9 +149,11 @@ class Transaction:
     async def _envelope(self, wanted: list[int], *, pipelined: bool) -> None:
         connection = self._connection
         transport = connection.transport
-        steps = (
-            [_RSET, _MAIL, *wanted, _DATA] if connection.wants_rset else [_MAIL, *wanted, _DATA]
-        )
+        steps = [_MAIL, *wanted]
+        if connection.wants_rset:
+            steps.insert(0, _RSET)
+        if not self._in_one_chunk:
+            steps.append(_DATA)
         # Until the dot is answered the peer may be left inside a transaction.
         connection.wants_rset = True
         size = _GROUP if pipelined else 1
@@ -168,6 +172,9 @@ class Transaction:
                         transport.deadline = trio.current_time() + self._settings.data_start
                     reply = await connection.reply()
                 self._answered(step, reply)
+        if self._in_one_chunk:
+            self._refuse_rest(wanted)
+            self._go_ahead = bool(self._accepted)
 
     def _command(self, step: int) -> bytes:
         protocol, delivery = self._connection.protocol, self._delivery
@@ -180,7 +187,8 @@ class Transaction:
         message = delivery.message
         size = len(message.prepend) + message.size
         # Without 8BITMIME the parameter is dropped: `fitness` has seen that it may be.
-        body = message.envelope.body if protocol.capabilities.eight_bit else None
+        has_body = protocol.capabilities.eight_bit or self._in_one_chunk
+        body = message.envelope.body if has_body else None
         return protocol.mail(message.envelope, size=size, body=body)
 
     def _answered(self, step: int, reply: Reply) -> None:
@@ -214,9 +222,29 @@ class Transaction:
             for index in wanted:
                 self._replies[index] = self._refused
 
+    @property
+    def _in_one_chunk(self) -> bool:
+        """Binary content has no lines that a final dot could follow (RFC 3030 section 3)."""
+        return self._delivery.message.envelope.body is Body.BINARY_MIME
+
+    async def _chunk(self, message: StoredMessage) -> None:
+        """All of it but its last octets; until those have left it cannot have been delivered."""
+        transport, protocol = self._connection.transport, self._connection.protocol
+        size = len(message.prepend) + message.size
+        transport.deadline = trio.current_time() + self._settings.data_block
+        held = protocol.bdat(size) + message.prepend
+        async with aclosing(_chunks(self._spool, message)) as chunks:
+            async for chunk in chunks:
+                transport.deadline = trio.current_time() + self._settings.data_block
+                await transport.send(held)
+                held = chunk
+        await self._send_last(held)
+
     async def _content(self, message: StoredMessage) -> None:
         connection, settings, spool = self._connection, self._settings, self._spool
         transport, protocol = connection.transport, connection.protocol
+        if self._in_one_chunk:
+            return await self._chunk(message)
         transport.deadline = trio.current_time() + settings.data_block
         if (whole := spool.whole(message)) is not None:
             last = protocol.content(message.prepend + whole) + protocol.end_of_data()
@@ -228,12 +256,16 @@ class Transaction:
                     transport.deadline = trio.current_time() + settings.data_block
                     await transport.send(protocol.content(chunk))
             last = protocol.end_of_data()
+        await self._send_last(last)
+
+    async def _send_last(self, last: bytes) -> None:
+        connection, transport = self._connection, self._connection.transport
         # A cancellation that came while we ran would be felt behind the dot: feel it now.
         await trio.lowlevel.checkpoint_if_cancelled()
         self._stage = Stage.SENT
         self._commitment.is_made = True
         await transport.send(last)
-        transport.deadline = trio.current_time() + settings.data_end
+        transport.deadline = trio.current_time() + self._settings.data_end
         await self._verdicts()
         connection.wants_rset = False
 

@@ -49,6 +49,9 @@ class Capabilities:
     dsn: bool = False
     starttls: bool = False
     enhanced: bool = False
+    chunking: bool = False
+    binarymime: bool = False
+    requiretls: bool = False
     size: int | None = None
 
     @classmethod
@@ -68,6 +71,9 @@ class Capabilities:
             dsn="DSN" in offered,
             starttls="STARTTLS" in offered,
             enhanced="ENHANCEDSTATUSCODES" in offered,
+            chunking="CHUNKING" in offered,
+            binarymime="BINARYMIME" in offered,
+            requiretls="REQUIRETLS" in offered,
             size=None if size is None else int(size),
         )
 
@@ -137,10 +143,12 @@ class ClientProtocol:
         line = f"MAIL FROM:{envelope.reverse_path}"
         if offered.size is not None:
             line += f" SIZE={size}"
-        if body is not None and offered.eight_bit:
+        if body is not None and (offered.eight_bit or body is Body.BINARY_MIME):
             line += f" BODY={body.value}"
         if envelope.smtputf8 and offered.smtputf8:
             line += " SMTPUTF8"
+        if envelope.requiretls and offered.requiretls:
+            line += " REQUIRETLS"
         if offered.dsn:
             if envelope.ret is not None:
                 line += f" RET={envelope.ret.value}"
@@ -162,6 +170,15 @@ class ClientProtocol:
         self._tail = b"\r\n"
         self._asked.append("other")
         return b"DATA\r\n"
+
+    def bdat(self, size: int) -> bytes:
+        """The only chunk, which is the last (RFC 3030 section 2): ``size`` octets follow.
+
+        Raises PeerProtocolError if the server has answered it already.
+        """
+        self._expect_silence()
+        self._expect_verdicts()
+        return b"BDAT %d LAST\r\n" % size
 
     def rset(self) -> bytes:
         return self._command("other", "RSET")
@@ -201,12 +218,7 @@ class ClientProtocol:
         dot is nobody's word for the message.
         """
         self._expect_silence()
-        if self._lmtp:
-            # RFC 2033 section 4.2: one reply for each recipient that was accepted.
-            self._asked.extend(["other"] * self._accepted)
-        else:
-            self._asked.append("other")
-        self._accepted = 0
+        self._expect_verdicts()
         end = b".\r\n" if self._tail == b"\r\n" else b"\r\n.\r\n"
         self._tail = b"\r\n"
         return end
@@ -278,6 +290,14 @@ class ClientProtocol:
         """Replies that came before the question answer something else, or nothing."""
         if self._position < len(self._buffer) or self._lines:
             raise PeerProtocolError("the server replied before it was asked")
+
+    def _expect_verdicts(self) -> None:
+        if self._lmtp:
+            # RFC 2033 section 4.2: one reply for each recipient that was accepted.
+            self._asked.extend(["other"] * self._accepted)
+        else:
+            self._asked.append("other")
+        self._accepted = 0
 
     def _orcpt(self, orcpt: str) -> str:
         return orcpt if self.capabilities.smtputf8 else utf8_addr_xtext(orcpt)

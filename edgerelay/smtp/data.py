@@ -1,9 +1,9 @@
-"""Mail data on its way in: it ends at CRLF "." CRLF and nowhere else.
+"""Mail data on its way in: they end at CRLF "." CRLF and nowhere else, or after so many octets.
 
-RFC 5321 section 4.5.2 (transparency) and section 2.3.8 (lines end with CRLF). The reader
-knows nothing of replies: it tells what the content was, and what was wrong with it. It holds
-back four octets at most, and looks at octets in bulk: the first expression below is one pass
-in C over a chunk in which no line begins with a dot, and that is nearly all of them.
+RFC 5321 section 4.5.2 (transparency) and section 2.3.8 (lines end with CRLF); RFC 3030 section 2
+(chunks). The readers know nothing of replies: they tell what the content was, and what was wrong
+with it. They hold back four octets at most, and look at octets in bulk: the first expression below
+is one pass in C over a chunk in which no line begins with a dot, and that is nearly all of them.
 """
 
 from __future__ import annotations
@@ -18,29 +18,31 @@ _END: Final = b"\r\n.\r\n"
 #: A CR that is anything but the end of a line followed by a line without a leading dot.
 _ODD: Final = re.compile(rb"\r(?!\n[^.])")
 _BARE_CR: Final = re.compile(rb"\r(?!\n)")
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 #: Octets of a text line without its CRLF (RFC 5321 section 4.5.3.1.6).
 LINE_LIMIT: Final = 998
 
 
-class DataReader:
-    """Reads the content of one message. ``limit`` is in octets of content, 0 for none.
+class _ContentReader:
+    """What is the same for all content, however it comes: its size, its lines, its newlines.
 
-    Content, size and problem do not depend on how the octets were cut into pieces.
+    ``limit`` is in octets of content, 0 for none. ``normalize``: a bare LF becomes CRLF and a bare
+    CR a space, as in Postfix, instead of being a problem; neither ever ends anything.
     """
 
-    __slots__ = ("_bare", "_held", "_limit", "_line", "_long", "_reject_long", "size")
+    __slots__ = ("_bare", "_limit", "_line", "_long", "_normalize", "_reject_long", "size")
 
-    def __init__(self, limit: int, *, reject_long_lines: bool = False) -> None:
+    def __init__(
+        self, limit: int, *, reject_long_lines: bool = False, normalize: bool = False
+    ) -> None:
         self._limit = limit
         self._reject_long = reject_long_lines
+        self._normalize = normalize
         self._bare = False
         self._long = False
         self._line = 0  # octets of the line whose end has not come yet
-        # Content begins as if after a CRLF, so that a dot may end it at once. These two are
-        # no content: whence the size that is not 0.
-        self._held = b"\r\n"
-        self.size = -2  #: octets of content so far; true once there is some, or the end
+        self.size = 0  #: octets of content so far
 
     @property
     def problem(self) -> DataProblem | None:
@@ -50,37 +52,14 @@ class DataReader:
             return DataProblem.TOO_BIG
         return DataProblem.LONG_LINE if self._long else None
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
-        """Return the content in ``data``, and what follows its end (None: no end yet).
-
-        Content may be empty, and is once there is a `problem`. Not to be called after the end.
-        """
-        window = self._held + data
-        stop = len(window) - _length_of_possible_end(window)
-        rest: bytes | None = None
-        odd = _ODD.search(window, 0, stop)
-        if odd is None:
-            content = window[:stop]
-        else:
-            end = window.find(_END, odd.start())
-            if end >= 0:
-                stop = end + 2  # the CRLF before the dot belongs to the content
-                rest = window[end + len(_END) :]
-            content = window[:stop]
-            if odd.start() != end:
-                self._bare = self._bare or _BARE_CR.search(content) is not None
-                content = content.replace(b"\r\n.", b"\r\n")
-        self._held = window[stop:]
-        # Every CR has its LF by now; so equal numbers mean that every LF has its CR. Leaving
-        # them out and measuring what is left is twice as fast as counting them.
-        if not self._bare and len(content.replace(b"\n", b"")) != len(content.replace(b"\r", b"")):
-            self._bare = True
-        return self._accept(content), rest
+    def _note_bare(self, content: bytes) -> bytes:
+        """There is a CR or an LF alone in ``content``, which cuts no CRLF in two."""
+        if self._normalize:
+            return _BARE_LF.sub(b"\r\n", _BARE_CR.sub(b" ", content))
+        self._bare = True
+        return content
 
     def _accept(self, content: bytes) -> bytes:
-        if self.size < 0 and content:
-            content = content[2:]
-            self.size = 0
         self.size += len(content)
         if self._reject_long and not self._long:
             self._measure_lines(content)
@@ -100,6 +79,102 @@ class DataReader:
             start = crlf + 2
         crlf = content.rfind(b"\r\n", max(start, 0))
         self._line = len(content) - (start if crlf < 0 else crlf + 2)
+
+
+class DataReader(_ContentReader):
+    """Reads the content of one message after DATA.
+
+    Content, size and problem do not depend on how the octets were cut into pieces.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(
+        self, limit: int, *, reject_long_lines: bool = False, normalize: bool = False
+    ) -> None:
+        super().__init__(limit, reject_long_lines=reject_long_lines, normalize=normalize)
+        # Content begins as if after a CRLF, so that a dot may end it at once. These two are
+        # no content: whence the size that is not 0. It is true once there is some, or the end.
+        self._held = b"\r\n"
+        self.size = -2
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
+        """Return the content in ``data``, and what follows its end (None: no end yet).
+
+        Content may be empty, and is once there is a `problem`. Not to be called after the end.
+        """
+        window = self._held + data
+        stop = len(window) - _length_of_possible_end(window)
+        rest: bytes | None = None
+        bare = False
+        odd = _ODD.search(window, 0, stop)
+        if odd is None:
+            content = window[:stop]
+        else:
+            end = window.find(_END, odd.start())
+            if end >= 0:
+                stop = end + 2  # the CRLF before the dot belongs to the content
+                rest = window[end + len(_END) :]
+            content = window[:stop]
+            if odd.start() != end:
+                bare = _BARE_CR.search(content) is not None
+                content = content.replace(b"\r\n.", b"\r\n")
+        self._held = window[stop:]
+        if not self._bare:
+            # With every CR followed by its LF, equal numbers mean that every LF has its CR.
+            # Leaving them out and measuring what is left is twice as fast as counting them.
+            lone = len(content.replace(b"\n", b"")) != len(content.replace(b"\r", b""))
+            if bare or lone:
+                content = self._note_bare(content)
+        if self.size < 0 and content:
+            content = content[2:]
+            self.size = 0
+        return self._accept(content), rest
+
+
+class ChunkReader(_ContentReader):
+    """Reads the content of one message that comes in BDAT chunks.
+
+    Nothing in it ends it, and no dot is doubled. A CRLF may be cut in two by the end of a chunk.
+    ``binary``: it has no lines, and no octet is a problem (RFC 3030 section 3).
+    """
+
+    __slots__ = ("_binary", "_held")
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        reject_long_lines: bool = False,
+        normalize: bool = False,
+        binary: bool = False,
+    ) -> None:
+        long_lines = reject_long_lines and not binary
+        super().__init__(limit, reject_long_lines=long_lines, normalize=normalize)
+        self._binary = binary
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the content in ``data``; it may be empty, and is once there is a `problem`."""
+        if self._binary:
+            return self._accept(data)
+        content = self._held + data
+        self._held = b""
+        if content.endswith(b"\r"):
+            content, self._held = content[:-1], b"\r"
+        return self._take(content)
+
+    def finish(self) -> bytes:
+        """The last chunk is over: return what was held back. Idempotent."""
+        content, self._held = self._held, b""
+        return self._take(content)
+
+    def _take(self, content: bytes) -> bytes:
+        if not self._bare:
+            rest = content.replace(b"\r\n", b"")  # a tenth of what an expression costs
+            if b"\r" in rest or b"\n" in rest:
+                content = self._note_bare(content)
+        return self._accept(content)
 
 
 def _length_of_possible_end(window: bytes) -> int:

@@ -45,6 +45,15 @@ class StartData:
 
 
 @dataclass(frozen=True, slots=True)
+class StartChunk:
+    """BDAT (RFC 3030 section 2): so many octets follow at once, asked for or not. Wants no reply:
+    that comes when they are there, with `EndOfChunk` or `EndOfData`."""
+
+    size: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DataChunk:
     """Content, dots unstuffed, never empty. Wants no reply."""
 
@@ -52,8 +61,19 @@ class DataChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class EndOfChunk:
+    """All of a chunk that is not the last. ``size`` is its own, in octets; ``problem`` as below.
+
+    A refusal ends the mail transaction.
+    """
+
+    problem: DataProblem | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndOfData:
-    """The final dot. ``size`` is that of the whole content in octets, kept or not.
+    """The final dot, or the last chunk. ``size`` is that of all content in octets, kept or not.
 
     With a ``problem`` the chunks that came are not the whole message: forget them.
     """
@@ -116,7 +136,9 @@ Event: TypeAlias = (
     | Mail
     | Rcpt
     | StartData
+    | StartChunk
     | DataChunk
+    | EndOfChunk
     | EndOfData
     | Reset
     | Noop

@@ -10,13 +10,17 @@ from edgerelay.mail.reply import Reply
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """What is on offer at this moment; the five that are always offered have no field.
+    """What is on offer at this moment; the six that are always offered have no field.
 
-    ``size`` is the largest message in octets, 0 for no limit (RFC 1870 section 4).
+    ``size`` is the largest message in octets, 0 for no limit (RFC 1870 section 4);
+    ``recipients`` the most of one message, 0: not told (RFC 9422).
     """
 
     size: int
     starttls: bool = False
+    recipients: int = 0
+    binarymime: bool = False
+    requiretls: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -30,5 +34,9 @@ def ehlo_reply(hostname: str, extensions: Extensions) -> Reply:
         "8BITMIME",
         "DSN",
         "SMTPUTF8",
+        "CHUNKING",
+        *(["BINARYMIME"] if extensions.binarymime else []),
+        *([f"LIMITS RCPTMAX={extensions.recipients}"] if extensions.recipients else []),
+        *(["REQUIRETLS"] if extensions.requiretls else []),
     ]
     return Reply(250, "", hostname, tuple(keywords))

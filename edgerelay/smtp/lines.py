@@ -63,6 +63,14 @@ class LineBuffer:
         self.clear()
         return rest
 
+    def take(self, limit: int) -> bytes:
+        """So many octets at most, whatever they are."""
+        if len(self._buffer) - self._position <= limit:
+            return self.take_all()
+        taken = self._buffer[self._position : self._position + limit]
+        self._position += limit
+        return taken
+
     def clear(self) -> None:
         self._buffer, self._position, self._skipping = b"", 0, False
 

@@ -1,7 +1,8 @@
 """The parameters of MAIL and RCPT: strict, each at most once, and only what is offered.
 
-RFC 5321 section 4.1.2 (esmtp-param), RFC 1870 (SIZE), RFC 6152 (BODY), RFC 6531 (SMTPUTF8)
-and RFC 3461 section 4 (RET, ENVID, NOTIFY, ORCPT). Knows nothing of addresses.
+RFC 5321 section 4.1.2 (esmtp-param), RFC 1870 (SIZE), RFC 6152 and RFC 3030 (BODY), RFC 6531
+(SMTPUTF8), RFC 8689 (REQUIRETLS) and RFC 3461 section 4 (RET, ENVID, NOTIFY, ORCPT). Knows
+nothing of addresses.
 """
 
 from __future__ import annotations
@@ -87,9 +88,10 @@ _MAIL: Final[Mapping[str, Callable[[str], object]]] = {
     "SMTPUTF8": bool,  # takes no value: see _WITHOUT_VALUE
     "RET": lambda value: Ret(value.upper()),
     "ENVID": _envid,
+    "REQUIRETLS": bool,  # takes no value, either
 }
 _RCPT: Final[Mapping[str, Callable[[str], object]]] = {"NOTIFY": _notify, "ORCPT": _orcpt}
-_WITHOUT_VALUE: Final = frozenset({"SMTPUTF8"})
+_WITHOUT_VALUE: Final = frozenset({"SMTPUTF8", "REQUIRETLS"})
 
 
 class Parameters:

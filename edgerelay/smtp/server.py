@@ -9,6 +9,7 @@ come when is in `edgerelay.smtp.states`, what it looks like in `edgerelay.smtp.g
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, Literal
@@ -16,10 +17,11 @@ from typing import Final, Literal
 from edgerelay.mail.address import Mailbox
 from edgerelay.mail.envelope import Body, Envelope, Notify, Recipient, Ret
 from edgerelay.mail.reply import Reply
-from edgerelay.smtp.data import DataReader
+from edgerelay.smtp.data import ChunkReader, DataReader
 from edgerelay.smtp.errors import LocalProtocolError
 from edgerelay.smtp.events import (
     DataChunk,
+    EndOfChunk,
     EndOfData,
     Event,
     Expand,
@@ -31,6 +33,7 @@ from edgerelay.smtp.events import (
     Rcpt,
     Refused,
     Reset,
+    StartChunk,
     StartData,
     StartTls,
     Verify,
@@ -55,10 +58,16 @@ _TLS_FIRST: Final = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
 _AFTER_STARTTLS: Final = Reply(554, "5.5.1", "Nothing may follow STARTTLS")
 _NOT_SMTP: Final = Reply(554, "5.5.1", "This is an SMTP server")
 _NO_RECIPIENTS: Final = Reply(554, "5.5.1", "No valid recipients")
+_BDAT_SYNTAX: Final = Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]")
+_BDAT_WANTED: Final = Reply(503, "5.5.1", "BODY=BINARYMIME wants BDAT")
+_BDAT_ALONE: Final = Reply(503, "5.5.1", "Only BDAT may follow BDAT, or RSET")
+_NOT_BINARY: Final = Reply(504, "5.5.4", "BODY=BINARYMIME is not offered")
+_REQUIRETLS_NOT_OFFERED: Final = Reply(555, "5.5.4", "REQUIRETLS is not offered")
 _BAD_SEQUENCE: Final[Mapping[Verb, Reply]] = {
     Verb.MAIL: Reply(503, "5.5.1", "Say EHLO first"),
     Verb.RCPT: Reply(503, "5.5.1", "Need MAIL first"),
     Verb.DATA: Reply(503, "5.5.1", "Need RCPT first"),
+    Verb.BDAT: Reply(503, "5.5.1", "Need RCPT first"),
     Verb.STARTTLS: Reply(503, "5.5.1", "STARTTLS comes after EHLO, outside a transaction"),
 }
 _NESTED_MAIL: Final = Reply(503, "5.5.1", "Nested MAIL command")
@@ -71,7 +80,7 @@ _TLS_HANDSHAKE: Final = 0x16  # first octet of a ClientHello (RFC 8446 section 5
 
 #: Commands that exist, but not here (RFC 5321 section 4.2.4: 502).
 _KNOWN_ELSEWHERE: Final = frozenset(
-    {"AUTH", "BDAT", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"}
+    {"AUTH", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"}
 )
 
 #: Nothing the client says is a command now.
@@ -79,6 +88,7 @@ _SILENT: Final = frozenset({State.HANDSHAKE, State.CLOSED})
 
 _CONNECTED: Final = State.CONNECTED
 _DATA: Final = Verb.DATA
+_BDAT: Final = re.compile("([0-9]{1,20})(?: +(LAST))?", re.ASCII | re.IGNORECASE)
 _END_OF_DATA: Final = Verb.END_OF_DATA
 
 #: Commands as they are nearly always: the same senders and recipients come all day.
@@ -92,18 +102,33 @@ _VERBS: Final = {
 }
 
 
+@dataclasses.dataclass(slots=True)
+class _Chunk:
+    """Octets that BDAT announced. ``refused``: what is said when they are there, and thrown away
+    (RFC 3030 section 2: they come, whatever is thought of the command)."""
+
+    size: int
+    left: int
+    last: bool
+    refused: Refused | None = None
+
+
 class ServerProtocol:
     """One connection. ``postmaster`` is who a bare <postmaster> is.
 
-    ``long_lines`` is "accept" or "reject". Whatever octets come, nothing is raised; what is
-    raised (`LocalProtocolError`) is the caller's fault.
+    ``long_lines`` is "accept" or "reject", ``bare_newline`` "reject" or "normalize". Whatever
+    octets come, nothing is raised; what is raised (`LocalProtocolError`) is the caller's fault.
     """
 
     __slots__ = (
+        "_body",
+        "_chunk",
+        "_chunks",
         "_ended",
         "_extended",
         "_extensions",
         "_lines",
+        "_normalize",
         "_pending",
         "_postmaster",
         "_reader",
@@ -122,19 +147,24 @@ class ServerProtocol:
         postmaster: Mailbox,
         tls_required: bool = False,
         long_lines: str = "accept",
+        bare_newline: str = "reject",
     ) -> None:
         self.state = State.CONNECTED
         self._extensions = extensions
         self._postmaster = postmaster
         self._tls_required = tls_required
         self._reject_long_lines = long_lines == "reject"
+        self._normalize = bare_newline == "normalize"
         self._lines = LineBuffer()
         self._reader: DataReader | None = None
+        self._chunks: ChunkReader | None = None  # of this transaction
+        self._chunk: _Chunk | None = None  # whose octets come
         self._ended = False  # the final dot came, and its event is still to be told
         self._pending: Event | None = None  # what `send` will answer
         self._verb = Verb.NOOP  # of the pending event, unless it is a Refused
         self._extended = False  # EHLO rather than HELO: parameters may come
         self._smtputf8 = False  # of this transaction
+        self._body: Body | None = None  # of this transaction
         self._refused_recipient = False  # in this transaction
 
     @property
@@ -159,6 +189,8 @@ class ServerProtocol:
             raise LocalProtocolError("the event before has had no answer")
         if self._reader is not None:
             return self._next_content(self._reader)
+        if self._chunk is not None:
+            return self._next_of_chunk(self._chunk)
         state = self.state
         if state is _CONNECTED and self._lines.peek() == _TLS_HANDSHAKE:
             self._pending = Refused(_NOT_SMTP, "TLS handshake", fatal=True)
@@ -166,7 +198,7 @@ class ServerProtocol:
             line = self._lines.next_line()
             if line is None:
                 return None
-            self._pending = self._read(line)
+            return self._told(self._read(line))
         return self._pending
 
     def send(self, reply: Reply) -> bytes:
@@ -202,7 +234,8 @@ class ServerProtocol:
             raise LocalProtocolError(f"no handshake in state {self.state.name}")
         self.state = after(self.state, Verb.TLS_STARTED, succeeded=True)
         self._lines.clear()
-        self._extensions = dataclasses.replace(self._extensions, starttls=False)
+        # RFC 8689 section 2: REQUIRETLS is for TLS alone.
+        self._extensions = dataclasses.replace(self._extensions, starttls=False, requiretls=True)
         self._tls_required = self._extended = self._smtputf8 = False
 
     # --- what a reply does -----------------------------------------------------------------
@@ -220,17 +253,20 @@ class ServerProtocol:
             self._refused_recipient = self._refused_recipient or kind is Rcpt
         elif kind is StartData:
             self._reader = DataReader(
-                self._extensions.size, reject_long_lines=self._reject_long_lines
+                self._extensions.size,
+                reject_long_lines=self._reject_long_lines,
+                normalize=self._normalize,
             )
         elif isinstance(event, Mail):
             self._smtputf8 = event.envelope.smtputf8
+            self._body = event.envelope.body
             self._refused_recipient = False
         elif isinstance(event, Hello):
             self._extended = event.verb == "EHLO"
 
     def _close(self) -> None:
         self.state = State.CLOSED
-        self._reader = None
+        self._reader = self._chunk = None
         self._lines.clear()
 
     # --- what octets mean ------------------------------------------------------------------
@@ -252,7 +288,38 @@ class ServerProtocol:
         self._pending = EndOfData(reader.problem, reader.size)
         return self._pending
 
-    def _read(self, line: bytes | BadLine) -> Event:
+    def _told(self, event: Event | None) -> Event | None:
+        """What a command line meant; the one that begins a chunk is answered after it."""
+        if self._chunk is not None:
+            return event or self._next_of_chunk(self._chunk)
+        self._pending = event
+        return event
+
+    def _next_of_chunk(self, chunk: _Chunk) -> Event | None:
+        octets = self._lines.take(chunk.left) if chunk.left else b""
+        chunk.left -= len(octets)
+        if chunk.refused is not None:
+            if not chunk.left:
+                self._chunk, self._pending = None, chunk.refused
+            return self._pending
+        reader = self._chunks
+        assert reader is not None, "a chunk that is read has its reader"  # noqa: S101  narrows
+        content = reader.feed(octets) if octets else b""
+        if chunk.last and not chunk.left:
+            content += reader.finish()
+        if content:
+            return DataChunk(content)
+        if chunk.left:
+            return None
+        self._chunk = None
+        if chunk.last:
+            self._verb, self._pending = _END_OF_DATA, EndOfData(reader.problem, reader.size)
+        else:
+            self._verb, self._pending = Verb.BDAT, EndOfChunk(reader.problem, chunk.size)
+        return self._pending
+
+    def _read(self, line: bytes | BadLine) -> Event | None:
+        """None: there are octets to be skipped before anything is said."""
         if isinstance(line, BadLine):
             return Refused(line.reply, line.excerpt)
         try:
@@ -265,6 +332,8 @@ class ServerProtocol:
         verb = _VERBS.get(word) or _VERBS.get(word.upper())
         if verb is None:
             return self._unknown(word.upper(), line)
+        if verb is Verb.BDAT:
+            return self._start_chunk(argument.strip(" "), line)
         if self._tls_required and verb not in BEFORE_TLS:
             return Refused(_TLS_FIRST, excerpt(line))
         if verb not in AFTER_SUCCESS[self.state]:
@@ -278,6 +347,33 @@ class ServerProtocol:
             self._refused_recipient = self._refused_recipient or verb is Verb.RCPT
             return Refused(error.reply, excerpt(line))
 
+    def _start_chunk(self, argument: str, line: bytes) -> Event | None:
+        said = _BDAT.fullmatch(argument)
+        if said is None:
+            # Nobody knows how many octets follow, and not one of them may become a command.
+            return Refused(_BDAT_SYNTAX, excerpt(line), fatal=True)
+        size, last = int(said[1]), said[2] is not None
+        refusal: Reply | None = None
+        if self._tls_required:
+            refusal = _TLS_FIRST
+        elif Verb.BDAT not in AFTER_SUCCESS[self.state]:
+            refusal = self._out_of_order(Verb.BDAT)
+        elif not self._extended:
+            refusal = _NOT_IMPLEMENTED
+        self._chunk = _Chunk(size, size, last)
+        if refusal is not None:
+            self._chunk.refused = Refused(refusal, excerpt(line))
+            return None
+        if self.state is not State.CHUNKS:
+            self.state = State.CHUNKS
+            self._chunks = ChunkReader(
+                self._extensions.size,
+                reject_long_lines=self._reject_long_lines,
+                normalize=self._normalize,
+                binary=self._body is Body.BINARY_MIME,
+            )
+        return StartChunk(size, last)
+
     def _unknown(self, word: str, line: bytes) -> Refused:
         if word in _OTHER_PROTOCOLS:
             return Refused(_NOT_SMTP, excerpt(line), fatal=True)
@@ -286,7 +382,10 @@ class ServerProtocol:
 
     def _out_of_order(self, verb: Verb) -> Reply:
         """What to say of it; that it is out of order, the table said."""
-        if verb is Verb.DATA and self.state is State.MAIL and self._refused_recipient:
+        if self.state is State.CHUNKS:
+            return _BDAT_ALONE
+        is_content = verb is Verb.DATA or verb is Verb.BDAT
+        if is_content and self.state is State.MAIL and self._refused_recipient:
             return _NO_RECIPIENTS  # RFC 2920 section 3.1: a group whose RCPTs all failed
         if verb is Verb.MAIL and self.state is not State.CONNECTED:
             return _NESTED_MAIL
@@ -303,17 +402,30 @@ class ServerProtocol:
         size = given.get("SIZE", int)
         if size is not None and 0 < self._extensions.size < size:
             raise GrammarError(_TOO_BIG)  # RFC 1870 section 6.1
+        body = given.get("BODY", Body)
+        if body is Body.BINARY_MIME and not self._extensions.binarymime:
+            raise GrammarError(_NOT_BINARY)
+        requiretls = "REQUIRETLS" in given
+        if requiretls and not self._extensions.requiretls:
+            raise GrammarError(_REQUIRETLS_NOT_OFFERED)
         smtputf8 = "SMTPUTF8" in given
         if not smtputf8 and path.mailbox is not None and not path.mailbox.is_ascii:
             raise GrammarError(_NEEDS_SMTPUTF8)  # RFC 6531 section 3.5
         envelope = Envelope(
             path,
-            body=given.get("BODY", Body),
+            body=body,
             smtputf8=smtputf8,
+            requiretls=requiretls,
             ret=given.get("RET", Ret),
             envid=given.get("ENVID", str),
         )
         return Mail(envelope, size)
+
+    def _start_data(self, argument: str) -> Event:
+        _no_argument(argument)
+        if self._body is Body.BINARY_MIME:
+            raise GrammarError(_BDAT_WANTED)  # RFC 3030 section 3
+        return _START_DATA
 
     def _rcpt(self, argument: str) -> Event:
         if "@" in argument and " " not in argument and argument.isascii():
@@ -375,6 +487,7 @@ def _bare(event: Event) -> Callable[[ServerProtocol, str], Event]:
     return parse
 
 
+_START_DATA: Final = StartData()
 _MAY_BE_UTF8: Final = frozenset({Verb.MAIL, Verb.RCPT})
 
 _PARSERS: Final[Mapping[Verb, Callable[[ServerProtocol, str], Event]]] = {
@@ -382,7 +495,7 @@ _PARSERS: Final[Mapping[Verb, Callable[[ServerProtocol, str], Event]]] = {
     Verb.HELO: ServerProtocol._hello,
     Verb.MAIL: ServerProtocol._mail,
     Verb.RCPT: ServerProtocol._rcpt,
-    Verb.DATA: _bare(StartData()),
+    Verb.DATA: ServerProtocol._start_data,
     Verb.RSET: _bare(Reset()),
     Verb.QUIT: _bare(Quit()),
     Verb.STARTTLS: ServerProtocol._starttls,

@@ -4,10 +4,10 @@ Rule 1: what decides whether a command may come now is in this file.
 Rule 2: this file knows no octets, no parameter and no clock.
 
 A command moves the session only when its reply is a positive completion, so the table
-needs no column for failure: a refused command leaves the state as it was. Three things move
+needs no column for failure: a refused command leaves the state as it was. Four things move
 it whatever the reply, and `after` names them: the end of mail data ends the transaction (RFC
-5321 section 4.1.1.4), QUIT ends the session, and so does a 421 to anything (`State.CLOSED`
-is then set by whoever sent it).
+5321 section 4.1.1.4), so does a chunk that is refused (RFC 3030 section 2), QUIT ends the
+session, and so does a 421 to anything (`State.CLOSED` is then set by whoever sent it).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class State(Enum):
     MAIL = auto()  #: reverse-path accepted
     RCPT = auto()  #: at least one forward-path accepted
     DATA = auto()  #: 354 sent, the client owes us mail data
+    CHUNKS = auto()  #: mail data come in chunks (RFC 3030), the last one is still to come
     HANDSHAKE = auto()  #: 220 to STARTTLS sent, the client owes us a TLS handshake
     CLOSED = auto()  #: 221 or 421 sent, or the protocol was broken beyond repair
 
@@ -35,7 +36,8 @@ class Verb(Enum):
     MAIL = auto()
     RCPT = auto()
     DATA = auto()
-    END_OF_DATA = auto()  #: no command: CRLF "." CRLF
+    BDAT = auto()
+    END_OF_DATA = auto()  #: no command: CRLF "." CRLF, or all octets of the last chunk
     RSET = auto()
     NOOP = auto()
     VRFY = auto()
@@ -71,8 +73,15 @@ AFTER_SUCCESS: Final[Mapping[State, Mapping[Verb, State]]] = {
         {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.HANDSHAKE},
     ),
     State.MAIL: _commands(State.MAIL, {Verb.RCPT: State.RCPT}),
-    State.RCPT: _commands(State.RCPT, {Verb.RCPT: State.RCPT, Verb.DATA: State.DATA}),
+    State.RCPT: _commands(
+        State.RCPT,
+        {Verb.RCPT: State.RCPT, Verb.DATA: State.DATA, Verb.BDAT: State.CHUNKS},
+    ),
     State.DATA: {Verb.END_OF_DATA: State.READY},
+    # RFC 3030 section 2: DATA cannot follow BDAT, nor can another recipient.
+    State.CHUNKS: _commands(
+        State.CHUNKS, {Verb.BDAT: State.CHUNKS, Verb.END_OF_DATA: State.READY}
+    ),
     # RFC 3207 section 4.2: what the client said in the clear is forgotten.
     State.HANDSHAKE: {Verb.TLS_STARTED: State.CONNECTED},
     State.CLOSED: {},
@@ -94,4 +103,6 @@ def after(state: State, verb: Verb, *, succeeded: bool) -> State:
     target = AFTER_SUCCESS[state].get(verb)
     if target is None:
         raise BadSequenceError(verb, state)
-    return target if succeeded or verb in _WHATEVER_THE_REPLY else state
+    if succeeded or verb in _WHATEVER_THE_REPLY:
+        return target
+    return State.READY if verb is Verb.BDAT else state

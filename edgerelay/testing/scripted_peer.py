@@ -171,6 +171,8 @@ class _Conversation:
             await self._answer_rcpt(line)
         elif verb == "DATA":
             await self._answer_data()
+        elif verb == "BDAT":
+            await self._answer_chunk(line)
         elif verb == "STARTTLS" and self._peer.tls is not None:
             await self._starttls(self._peer.tls)
         else:
@@ -206,7 +208,19 @@ class _Conversation:
             return
         if "content" in self._peer.replies:
             await self._do(self._peer.action("content"))
-        content = await self._read_content()
+        await self._answer_content(await self._read_content())
+
+    async def _answer_chunk(self, line: str) -> None:
+        """BDAT with all of the message, as `ClientProtocol.bdat` says it (RFC 3030 section 2)."""
+        _, size, last = line.split(" ")
+        if last != "LAST":
+            raise ValueError(f"one chunk at a time is too few: {line}")
+        while len(self._buffer) < int(size):
+            await self._fill()
+        content, self._buffer = self._buffer[: int(size)], self._buffer[int(size) :]
+        await self._answer_content(content)
+
+    async def _answer_content(self, content: bytes) -> None:
         rcpts = [_address(line) for line in self._rcpts]
         # RFC 2033 section 4.2: LMTP answers for each recipient.
         keys = [(f"dot {rcpt}", "dot") for rcpt in rcpts] if self._peer.lmtp else [("dot",)]

@@ -7,7 +7,8 @@ The first line of a file names the rule it proves. After it:
     S: pattern   the server's next reply, its lines joined by " / "; "*" stands for anything
     M: text      the content of the message that was accepted last, line by line, as X
     = N messages, = closed, = drained, = handshake     what must be so, or what happens
-    ! tls_required, ! no_starttls, ! reject_long_lines how the listener is set up
+    ! tls_required, ! no_starttls, ! reject_long_lines, ! normalize, ! binarymime
+                                how the listener is set up
     ! segments_only             what is proved is about one segment
 
 Consecutive C and X lines arrive as one segment. Every dialogue is held twice: so, and octet
@@ -28,6 +29,7 @@ from edgerelay.mail.reply import Reply
 from edgerelay.smtp.events import (
     DataChunk,
     DataProblem,
+    EndOfChunk,
     EndOfData,
     Event,
     Expand,
@@ -39,6 +41,7 @@ from edgerelay.smtp.events import (
     Rcpt,
     Refused,
     Reset,
+    StartChunk,
     StartData,
     StartTls,
     Verify,
@@ -61,10 +64,15 @@ class Server:
 
     def __init__(self, options: set[str]) -> None:
         self.protocol = ServerProtocol(
-            extensions=Extensions(1_000_000, starttls="no_starttls" not in options),
+            extensions=Extensions(
+                1_000_000,
+                starttls="no_starttls" not in options,
+                binarymime="binarymime" in options,
+            ),
             postmaster=Mailbox("postmaster", "local.test"),
             tls_required="tls_required" in options,
             long_lines="reject" if "reject_long_lines" in options else "accept",
+            bare_newline="normalize" if "normalize" in options else "reject",
         )
         self.said = self.protocol.send(Reply(220, "", "mx.edge.test ESMTP"))
         self.messages: list[bytes] = []
@@ -75,7 +83,7 @@ class Server:
         while (event := self.protocol.next_event()) is not None:
             if isinstance(event, DataChunk):
                 self._content += event.data
-            else:
+            elif not isinstance(event, StartChunk):
                 self.said += self.protocol.send(self._answer(event))
 
     def _answer(self, event: Event) -> Reply:
@@ -84,11 +92,17 @@ class Server:
                 assert event.line.isprintable()
                 return event.reply
             case Hello(verb="EHLO"):
+                self._content = b""
                 return self.protocol.ehlo_reply("mx.edge.test")
             case Hello():
                 return Reply(250, "", "mx.edge.test")
             case EndOfData():
                 return self._end(event)
+            case EndOfChunk():
+                return self._end_of_chunk(event)
+            case Reset() | Mail():
+                self._content = b""
+                return ANSWERS[type(event)]
             case Rcpt():
                 return self._rcpt(event.recipient)
             case _:
@@ -103,6 +117,12 @@ class Server:
         if mailbox.local_part == "later":
             return Reply(451, "4.7.1", "Try again later")
         return Reply(250, "2.1.5", "OK")
+
+    def _end_of_chunk(self, event: EndOfChunk) -> Reply:
+        if event.problem is not None:
+            self._content = b""
+            return PROBLEMS[event.problem]
+        return Reply(250, "2.0.0", f"{event.size} octets")
 
     def _end(self, event: EndOfData) -> Reply:
         content, self._content = self._content, b""

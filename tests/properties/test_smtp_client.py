@@ -71,7 +71,7 @@ XTEXT = st.text(min_size=1, max_size=12).map(encode_xtext).filter(lambda x: len(
 ENVELOPES = st.builds(
     Envelope,
     st.builds(ReversePath, st.none() | MAILBOXES),
-    body=st.none() | st.sampled_from(Body),
+    body=st.none() | st.sampled_from([Body.SEVEN_BIT, Body.EIGHT_BIT_MIME]),
     smtputf8=st.booleans(),
     ret=st.none() | st.sampled_from(Ret),
     envid=st.none() | XTEXT,

@@ -67,7 +67,10 @@ TABLES = [
         'listener[1].tls: "required" needs a certificate: '
         "add [tls] with certificate and private_key",
     ),
-    ('[[listener]]\nbare_newline = "normalize"', 'listener[1].bare_newline: allowed: "reject"'),
+    (
+        '[[listener]]\nbare_newline = "normalise"',
+        'listener[1].bare_newline: allowed: "reject", "normalize"',
+    ),
     (
         "[[listener]]\nxclient_from = []",
         'listener[1].xclient_from: unknown key; the nearest known one is "proxy_protocol_from"',

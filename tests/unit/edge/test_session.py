@@ -525,3 +525,53 @@ async def test_what_a_client_says_reaches_events_escaped(
     assert (await client.hear()).startswith("250")
     await client.hear()
     assert world.told(RecipientRefused)[0].reverse_path == "<\\u200ba@example.com>"
+
+
+async def test_a_message_may_come_in_chunks(autojump_clock: MockClock, world: World) -> None:
+    """RFC 3030 section 4.2: pipelined, and committed with the last."""
+    client = await world.greeted()
+    await client.raw(
+        b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n"
+        b"BDAT 12\r\nA: b\r\n\r\n.\r\nxBDAT 2 LAST\r\n\r\n"
+    )
+    heard = [await client.hear() for _ in range(4)]
+    assert heard[2] == "250 2.0.0 Ok: 12 octets"
+    assert heard[3].startswith("250 2.0.0 Ok: queued as ")
+    assert world.spool.contents == [b"A: b\r\n\r\n.\r\nx\r\n"]
+
+
+async def test_chunks_after_reset_are_nobodys(autojump_clock: MockClock, world: World) -> None:
+    client = await world.greeted()
+    await client.dialogue(
+        """
+        C: MAIL FROM:<a@example.com>
+        S: 250 2.1.0
+        C: RCPT TO:<b@example.org>
+        S: 250 2.1.5
+        """
+    )
+    await client.raw(b"BDAT 3\r\nx\r\nRSET\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
+    heard = [await client.hear() for _ in range(4)]
+    assert [reply[:3] for reply in heard] == ["250", "250", "503", "250"]
+    assert world.spool.messages == []
+
+
+async def test_without_room_a_chunk_is_taken_and_thrown_away(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue(
+        """
+        C: MAIL FROM:<a@example.com>
+        S: 250 2.1.0
+        C: RCPT TO:<b@example.org>
+        S: 250 2.1.5
+        """
+    )
+    world.spool.accepts_mail = False
+    await client.raw(b"BDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
+    heard = [await client.hear() for _ in range(3)]
+    assert heard[0].startswith("452 4.3.1")
+    assert [reply[:3] for reply in heard[1:]] == ["503", "250"]
+    (refused,) = world.told(RecipientRefused)
+    assert refused.command == "bdat"

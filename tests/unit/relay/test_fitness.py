@@ -7,7 +7,7 @@ import pytest
 from edgerelay.mail.address import ForwardPath, Mailbox, ReversePath
 from edgerelay.mail.envelope import Body, ClientFacts, Envelope, Recipient
 from edgerelay.mail.reply import Reply
-from edgerelay.relay.attempt import EIGHT_BIT, NOT_ASCII, TOO_BIG
+from edgerelay.relay.attempt import BINARY, EIGHT_BIT, NOT_ASCII, TLS_REQUIRED, TOO_BIG
 from edgerelay.relay.fitness import refusal_of_message, refusal_of_recipient
 from edgerelay.smtp.client import Capabilities
 from edgerelay.spool.api import PendingRecipient, QueueId, StoredMessage
@@ -21,10 +21,12 @@ def message(
     sender: str = "alice@example.net",
     body: Body | None = None,
     smtputf8: bool = False,
+    requiretls: bool = False,
     is_7bit: bool = True,
     size: int = 90,
 ) -> StoredMessage:
-    envelope = Envelope(ReversePath(Mailbox.from_text(sender)), body=body, smtputf8=smtputf8)
+    path = ReversePath(Mailbox.from_text(sender))
+    envelope = Envelope(path, body=body, smtputf8=smtputf8, requiretls=requiretls)
     client = ClientFacts("192.0.2.1", "client", "ESMTP")
     return StoredMessage(QueueId("Q"), envelope, client, 0.0, b"A: b\r\n\r\n\r\n", size, is_7bit)
 
@@ -76,3 +78,22 @@ def test_a_recipient_that_is_not_ascii(address: str, refusal: Reply | None) -> N
     pending = PendingRecipient(Recipient(ForwardPath(Mailbox.from_text(address))))
     assert refusal_of_recipient(pending, NOTHING) == refusal
     assert refusal_of_recipient(pending, ALL) is None
+
+
+@pytest.mark.parametrize(
+    ("offered", "refusal"),
+    [
+        (NOTHING, BINARY),
+        (Capabilities(chunking=True), BINARY),
+        (Capabilities(binarymime=True), BINARY),
+        (Capabilities(chunking=True, binarymime=True), None),
+    ],
+)
+def test_binarymime_wants_both_extensions(offered: Capabilities, refusal: Reply | None) -> None:
+    assert refusal_of_message(message(body=Body.BINARY_MIME), offered) == refusal
+
+
+def test_requiretls_goes_nowhere_else() -> None:
+    """RFC 8689 section 4.2.1."""
+    assert refusal_of_message(message(requiretls=True), ALL) == TLS_REQUIRED
+    assert refusal_of_message(message(requiretls=True), ALL, keeps_requiretls=True) is None

@@ -8,11 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from edgerelay.mail.address import NULL_REVERSE_PATH
+from edgerelay.mail.address import NULL_REVERSE_PATH, Mailbox, ReversePath
 from edgerelay.mail.envelope import Body, Envelope
 from edgerelay.observe.events import Delivery, Reported
 from edgerelay.relay.settings import HopKind
-from edgerelay.testing.scripted_peer import DROP, HANG, Drop, Late, Raw
+from edgerelay.testing.scripted_peer import DROP, EXTENSIONS, HANG, Drop, Late, Raw
 from tests.unit.relay.conftest import hop
 
 if TYPE_CHECKING:
@@ -324,3 +324,55 @@ async def test_the_parameters_go_on(make_world: MakeWorld, autojump_clock: MockC
             await world.submit(envelope=envelope)
             await trio.sleep(1)
     assert peer.messages[0].mail == ("MAIL FROM:<alice@example.net> BODY=8BITMIME ENVID=QQ314159")
+
+
+async def test_binary_content_goes_in_one_chunk(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    """RFC 3030 section 3; large or small, its octets are the hop's as they came."""
+    contents = [b"A: b\n\n.\r\n.\r\nend", b"A: b\r\n\r\n" + b"\x00\n.\r" * 100_000]
+    async with make_world() as world:
+        peer = world.peer(extensions=(*EXTENSIONS, "CHUNKING", "BINARYMIME"))
+        async with world.run_relay():
+            for content in contents:
+                envelope = Envelope(NULL_REVERSE_PATH, body=Body.BINARY_MIME)
+                await world.submit(content=content, envelope=envelope)
+                await trio.sleep(5)
+        assert await world.queue() == []
+    ours = b"Received: from client.example\r\n"
+    assert peer.contents == [ours + content for content in contents]
+    assert not [line for line in peer.commands if line == "DATA"]
+    assert {line.split()[-1] for line in peer.commands if line.startswith("MAIL")} == {
+        "BODY=BINARYMIME"
+    }
+
+
+async def test_binary_content_that_no_recipient_may_have_is_not_sent(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    async with make_world() as world:
+        peer = world.peer(
+            extensions=(*EXTENSIONS, "CHUNKING", "BINARYMIME"), replies={"RCPT": "550 5.1.1 no"}
+        )
+        async with world.run_relay():
+            envelope = Envelope(NULL_REVERSE_PATH, body=Body.BINARY_MIME)
+            await world.submit(envelope=envelope)
+            await trio.sleep(1)
+        assert world.seen(Delivery)[0].outcome == "failed"
+    assert not [line for line in peer.commands if line.startswith("BDAT")]
+
+
+async def test_a_message_under_requiretls_does_not_go_in_the_clear(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    """RFC 8689 section 4.2.1: also not to a hop that offers it to anybody."""
+    async with make_world() as world:
+        peer = world.peer(extensions=(*EXTENSIONS, "REQUIRETLS"))
+        async with world.run_relay():
+            sender = ReversePath(Mailbox.from_text("a@example.net"))
+            await world.submit(envelope=Envelope(sender, requiretls=True))
+            await trio.sleep(1)
+        delivery = world.seen(Delivery)[0]
+        assert delivery.outcome == "failed"
+        assert delivery.recipients[0][1].startswith("550 5.7.30 REQUIRETLS")
+    assert not [line for line in peer.commands if "user@example.org" in line]

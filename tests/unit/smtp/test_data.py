@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from edgerelay.smtp.data import DataReader
+from edgerelay.smtp.data import ChunkReader, DataReader
 from edgerelay.smtp.events import DataProblem
 
 
@@ -151,3 +151,62 @@ def test_content_passes_on_at_once() -> None:
     content, _ = reader.feed(b"y" * 1000 + b"\r\n.\r")
     assert len(content) == 1000
     assert reader.feed(b"\n") == (b"\r\n", b"")
+
+
+def chunked(
+    *pieces: bytes, limit: int = 0, normalize: bool = False, binary: bool = False
+) -> tuple[bytes, DataProblem | None, int]:
+    reader = ChunkReader(limit, normalize=normalize, binary=binary)
+    content = b"".join([reader.feed(piece) for piece in pieces]) + reader.finish()
+    assert reader.finish() == b""
+    return content, reader.problem, reader.size
+
+
+@pytest.mark.parametrize(
+    ("data", "content", "problem"),
+    [
+        (b"", b"", None),
+        (b"..\r\n.\r\n", b"..\r\n.\r\n", None),
+        (b"no end", b"no end", None),
+        (b"a\nb", None, DataProblem.BARE_NEWLINE),
+        (b"a\rb", None, DataProblem.BARE_NEWLINE),
+        (b"a\r", None, DataProblem.BARE_NEWLINE),
+        (b"\na", None, DataProblem.BARE_NEWLINE),
+        (b"a\r\r\n", None, DataProblem.BARE_NEWLINE),
+    ],
+)
+def test_chunks_are_content_as_they_are(
+    data: bytes, content: bytes | None, problem: DataProblem | None
+) -> None:
+    for pieces in every_way(data) if data else [[]]:
+        got, found, _ = chunked(*pieces)
+        assert found is problem
+        if content is not None:
+            assert got == content
+
+
+def test_chunks_are_normalised_however_they_are_cut() -> None:
+    for pieces in every_way(b"a\nb\rc\r\n\r"):
+        assert chunked(*pieces, normalize=True) == (b"a\r\nb c\r\n ", None, 9)
+
+
+def test_binary_content_has_no_bare_newlines_and_a_limit_all_the_same() -> None:
+    data = b"\r\n\r\x00\n\n"
+    for pieces in every_way(data):
+        assert chunked(*pieces, binary=True) == (data, None, 6)
+    assert chunked(data, limit=5, binary=True)[1] is DataProblem.TOO_BIG
+
+
+def test_normalised_data_holds_no_stray_newline_and_ends_where_it_ended() -> None:
+    for data in SMUGGLING:
+        for pieces in every_way(data):
+            reader, plain = DataReader(0, normalize=True), DataReader(0)
+            content = b""
+            for piece in pieces:
+                some, rest = reader.feed(piece)
+                content += some
+                assert rest == plain.feed(piece)[1], "the same octets end it"
+                if rest is not None:
+                    break
+            assert reader.problem is None
+            assert not {*b"\r\n"} & {*content.replace(b"\r\n", b"")}

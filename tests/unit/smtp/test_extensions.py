@@ -21,5 +21,12 @@ def test_what_is_offered() -> None:
         "SMTPUTF8",
         "ENHANCEDSTATUSCODES",
         "DSN",
+        "CHUNKING",
     }
     assert "STARTTLS" not in ehlo_reply("mx.example", Extensions(size=1000)).more
+
+
+def test_what_may_be_offered() -> None:
+    some = Extensions(size=0, recipients=100, binarymime=True, requiretls=True)
+    more = ehlo_reply("mx.example", some).more
+    assert {"BINARYMIME", "LIMITS RCPTMAX=100", "REQUIRETLS"} < set(more)

@@ -70,7 +70,6 @@ def test_orcpt_is_kept_as_it_came(orcpt: str) -> None:
         "SIZE=1 size=2",
         "BODY",
         "BODY=9BIT",
-        "BODY=BINARYMIME",
         "SMTPUTF8=1",
         "SMTPUTF8 SMTPUTF8",
         "RET=BOTH",
@@ -121,12 +120,21 @@ def test_rcpt_refuses_a_bad_value(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["FOO=BAR", "FOO", "HOLDFOR=100", "AUTH=<>", "NOTIFY=NEVER", "BY=100;R", "REQUIRETLS"]
+    "text",
+    ["FOO=BAR", "FOO", "HOLDFOR=100", "AUTH=<>", "NOTIFY=NEVER", "BY=100;R"],
 )
 def test_mail_refuses_what_is_not_offered(text: str) -> None:
     """RFC 5321 section 4.1.1.11: 555."""
     with pytest.raises(GrammarError, match=r"555 5\.5\.4"):
         mail_parameters(f" {text}", extended=True)
+
+
+def test_whether_binary_mail_is_offered_is_not_asked_here() -> None:
+    given = mail_parameters(" BODY=binarymime REQUIRETLS", extended=True)
+    assert given.get("BODY", Body) is Body.BINARY_MIME
+    assert "REQUIRETLS" in given
+    with pytest.raises(GrammarError, match=r"501 5\.5\.4"):
+        mail_parameters(" REQUIRETLS=1", extended=True)
 
 
 @pytest.mark.parametrize("text", ["SIZE=1", "RET=FULL", "RRVS=x"])

@@ -176,7 +176,6 @@ def test_commands_that_need_no_ehlo(line: bytes, event: Event) -> None:
         (b"TLS_STARTED", "500 5.5.1"),
         (b"AUTH PLAIN", "502 5.5.1"),
         (b"XCLIENT NAME=evil", "502 5.5.1"),
-        (b"BDAT 5 LAST", "502 5.5.1"),
         (b"RSET now", "501 5.5.4"),
         (b"QUIT now", "501 5.5.4"),
         (b"STARTTLS now", "501 5.5.4"),

@@ -16,7 +16,7 @@ from edgerelay.smtp.states import (
     after,
 )
 
-COMMAND_STATES = [State.CONNECTED, State.READY, State.MAIL, State.RCPT]
+COMMAND_STATES = [State.CONNECTED, State.READY, State.MAIL, State.RCPT, State.CHUNKS]
 NO_COMMANDS = [Verb.END_OF_DATA, Verb.TLS_STARTED]
 COMMANDS = [verb for verb in Verb if verb not in NO_COMMANDS]
 
@@ -33,8 +33,9 @@ ALLOWED = {
     Verb.MAIL: [State.READY],
     Verb.RCPT: [State.MAIL, State.RCPT],
     Verb.DATA: [State.RCPT],
+    Verb.BDAT: [State.RCPT, State.CHUNKS],
     Verb.STARTTLS: [State.READY],
-    Verb.END_OF_DATA: [State.DATA],
+    Verb.END_OF_DATA: [State.DATA, State.CHUNKS],
     Verb.TLS_STARTED: [State.HANDSHAKE],
 }
 
@@ -50,13 +51,19 @@ def test_every_verb_comes_where_it_may_and_nowhere_else(state: State, verb: Verb
 
 @pytest.mark.parametrize(("state", "verb"), list(product(COMMAND_STATES, COMMANDS)))
 def test_a_refused_command_changes_nothing_but_quit(state: State, verb: Verb) -> None:
-    if verb in AFTER_SUCCESS[state] and verb is not Verb.QUIT:
+    if verb in AFTER_SUCCESS[state] and verb not in (Verb.QUIT, Verb.BDAT):
         assert after(state, verb, succeeded=False) is state
+
+
+@pytest.mark.parametrize("state", [State.RCPT, State.CHUNKS])
+def test_a_refused_chunk_ends_the_transaction(state: State) -> None:
+    assert after(state, Verb.BDAT, succeeded=False) is State.READY
 
 
 @pytest.mark.parametrize("succeeded", [True, False])
 def test_the_end_of_data_ends_the_transaction_whatever_the_reply(succeeded: bool) -> None:
-    assert after(State.DATA, Verb.END_OF_DATA, succeeded=succeeded) is State.READY
+    for state in (State.DATA, State.CHUNKS):
+        assert after(state, Verb.END_OF_DATA, succeeded=succeeded) is State.READY
 
 
 @pytest.mark.parametrize("succeeded", [True, False])
@@ -72,7 +79,7 @@ def test_stateless_commands_move_nothing(state: State, verb: Verb) -> None:
 
 
 @pytest.mark.parametrize("verb", [Verb.EHLO, Verb.HELO, Verb.RSET])
-@pytest.mark.parametrize("state", [State.READY, State.MAIL, State.RCPT])
+@pytest.mark.parametrize("state", [State.READY, State.MAIL, State.RCPT, State.CHUNKS])
 def test_ehlo_and_rset_end_a_transaction(state: State, verb: Verb) -> None:
     assert after(state, verb, succeeded=True) is State.READY
 
