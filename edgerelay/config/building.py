@@ -65,6 +65,7 @@ def _listener(listener: Listener, has_certificate: bool) -> ListenerSettings:
         name=_address_text(host, port),
         tls=default if listener.tls is None else ListenerTls(listener.tls),
         proxy_protocol_from=listener.proxy_protocol_from,
+        xclient_from=listener.xclient_from,
         bare_newline=listener.bare_newline,
         binarymime=listener.binarymime,
     )

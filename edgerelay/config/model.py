@@ -94,6 +94,7 @@ class Listener(Table):
     bare_newline: Literal["reject", "normalize"] = "reject"
     binarymime: bool = False
     proxy_protocol_from: Networks = ()
+    xclient_from: Networks = ()
 
 
 class Tls(Table):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -50,6 +50,18 @@ class Client:
     @classmethod
     def behind_proxy(cls, address: Address, port: int) -> Client:
         return cls(host_and_port(address, port), host_of(str(address)))
+
+    def behind_xclient(self, attributes: Mapping[str, str | None]) -> Client:
+        """Whom the client speaks for, as it says; what it does not say stays as it was."""
+        if "ADDR" not in attributes:
+            return self
+        address = attributes["ADDR"]
+        if address is None:
+            return Client(self.endpoint, Host(None, "", None), named=False)
+        host = host_of(address)
+        port = int(attributes.get("PORT") or 0)
+        endpoint = host_and_port(host.address, port) if host.address else self.endpoint
+        return Client(endpoint, host)
 
     def unnamed(self) -> Client:
         """The proxy spoke for itself: its address is told, but nobody is trusted for it."""

@@ -7,7 +7,7 @@ It neither reads nor sends: who waits for the client, for how long, and how a co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import trio
@@ -56,6 +56,7 @@ class Commands(ABC):
         "_is_deaf",
         "_policing",
         "_protocol",
+        "_proxied",
         "_record",
         "_shared",
         "_transaction",
@@ -73,6 +74,7 @@ class Commands(ABC):
         self._transaction: MailTransaction | None = None
         self._policing: Policing | None = None
         self._trusted = False
+        self._proxied: Mapping[str, str | None] = {}  # what XCLIENT told of the client
         self._extended = False
         self._is_deaf = False  # refused before the greeting: QUIT is all that is left
         self._end = ""  # how it ended, once it is to end
@@ -92,11 +94,22 @@ class Commands(ABC):
             client=record.client.address if record.client.named else None,
             token=record.token,
             listener=record.listener,
-            helo=helo,
-            is_extended=self._extended,
+            helo=self._helo(helo),
+            is_extended=self._is_extended,
             tls=str(self._transport.tls or ""),
             is_trusted=self._trusted,
+            is_authenticated=bool(self._proxied.get("LOGIN")),
         )
+
+    def _helo(self, claimed: str) -> str:
+        """The client's, if its proxy told it: then what is claimed here is the proxy's."""
+        return (claimed and self._proxied.get("HELO")) or claimed
+
+    @property
+    def _is_extended(self) -> bool:
+        """It said EHLO, to us or to its proxy."""
+        proto = self._proxied.get("PROTO")
+        return self._extended if proto is None else proto == "ESMTP"
 
     def _on_deaf(self, event: Event) -> Reply:
         if isinstance(event, Quit):
@@ -106,7 +119,7 @@ class Commands(ABC):
 
     def _on_hello(self, event: Hello) -> Reply | Awaitable[Reply]:
         self._end_transaction()
-        self._record.helo = escape(event.name)
+        self._record.helo = escape(self._helo(event.name))
         self._extended = event.verb == "EHLO"
         return self._hello() if self._policing is None else self._hello_policed(event)
 
@@ -320,7 +333,7 @@ class Commands(ABC):
             address=self._record.client.host.text,
             helo=self._record.helo,
             protocol=protocol_name(
-                extended=self._extended, tls=tls is not None, smtputf8=smtputf8
+                extended=self._is_extended, tls=tls is not None, smtputf8=smtputf8
             ),
             tls="" if tls is None else str(tls),
             trusted=self._trusted,

@@ -26,7 +26,7 @@ from edgerelay.edge.shared import Shared
 from edgerelay.mail.reply import Reply
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
 from edgerelay.pipeline.plan import Plan
-from edgerelay.smtp.events import DataChunk, StartChunk, StartTls
+from edgerelay.smtp.events import DataChunk, StartChunk, StartTls, XClient
 from edgerelay.smtp.extensions import Extensions
 from edgerelay.smtp.server import ServerProtocol
 
@@ -53,7 +53,7 @@ class _EndedError(Exception):
 class Session(Commands):
     """`run` is all there is to do with it; `stop` may be called from elsewhere."""
 
-    __slots__ = ("_beside", "_is_late", "_listener", "_place", "_said")
+    __slots__ = ("_beside", "_is_late", "_listener", "_place", "_said", "_spoken_for")
 
     def __init__(self, shared: Shared, transport: Transport, listener: ListenerSettings) -> None:
         self._listener = listener
@@ -64,6 +64,7 @@ class Session(Commands):
         self._said: list[bytes] = []  # replies of a pipelined group, for one write
         self._beside: trio.Nursery | None = None  # where policies work
         self._is_late = False  # what was answered had to wait, and so did its client
+        self._spoken_for: XClient | None = None  # somebody else, from now on
 
     def stop(self) -> None:
         """Wake a client that has no transaction: it is to hear 421."""
@@ -89,12 +90,16 @@ class Session(Commands):
     async def _serve(self) -> None:
         try:
             rest = await self._open()
-            if rest is not None:
+            while rest is not None:
                 plan = self._shared.policies.plan_for(self._record.client.address)
                 if plan.is_empty:
                     await self._converse(rest)
                 else:
                     await self._converse_policed(rest, plan)
+                rest = None
+                if self._spoken_for is not None and not self._end:
+                    self._begin_anew(self._spoken_for)
+                    rest = b""
         except Exception as error:  # one escaped exception would end every session
             await self._conclude(error)
 
@@ -214,18 +219,41 @@ class Session(Commands):
         except (ProxyError, TransportError):
             self._end = "no proxy header"
             return None
-        shared, self._record.client = self._shared, client
-        self._place = Place(shared.limits, client, self._record.now())
+        self._record.client = client
+        counted = client
+        if client.named and client.is_in(self._listener.xclient_from):
+            self._protocol.offer_xclient()
+            counted = client.unnamed()  # it speaks for others: those are counted
+        admission = self._enter(counted)
         implicit = self._listener.tls is ListenerTls.IMPLICIT
-        if self._place.admission is not Admission.ADMITTED:
+        if admission is not Admission.ADMITTED:
             if not implicit:
-                raise _EndedError(self._place.admission.value)
-            self._end = self._place.admission.value
+                raise _EndedError(admission.value)
+            self._end = admission.value
             return None
-        self._trusted = client.named and shared.may_relay(client.host.text)
         if implicit:
             await self._handshake()
         return rest
+
+    def _enter(self, counted: Client) -> Admission:
+        shared = self._shared
+        self._place = Place(shared.limits, counted, self._record.now())
+        named = self._record.client.named
+        self._trusted = named and shared.may_relay(self._record.client.host.text)
+        return self._place.admission
+
+    def _begin_anew(self, said: XClient) -> None:
+        """As if whom the proxy speaks for had just connected. Raises if it may not."""
+        self._spoken_for = None
+        self._end_transaction()
+        record, place = self._record, self._place
+        record.client, record.helo = record.client.behind_xclient(said.attributes), ""
+        self._proxied, self._extended = said.attributes, False
+        if place is not None:
+            place.leave()
+        admission = self._enter(record.client)
+        if admission is not Admission.ADMITTED:
+            raise _EndedError(admission.value)
 
     async def _handshake(self) -> None:
         certificate = self._listener.certificate
@@ -239,6 +267,8 @@ class Session(Commands):
     async def _converse(self, data: bytes, refusal: Refusal | None = None) -> None:
         transport, protocol, said = self._transport, self._protocol, self._said
         said.append(protocol.send(self._first_words(refusal)))
+        if not protocol.is_drained:  # what came with XCLIENT
+            await self._answer()
         while True:
             if data:
                 protocol.receive_data(data)
@@ -246,7 +276,7 @@ class Session(Commands):
                 await self._answer()
             if said:
                 await transport.send(self._take_said())
-            if self._end:
+            if self._end or self._spoken_for is not None:
                 return
             transport.deadline = self._next_deadline()
             data = await transport.receive()
@@ -273,6 +303,9 @@ class Session(Commands):
             if type(event) is StartChunk:
                 self._start_chunk()
                 continue
+            if type(event) is XClient and not self._is_deaf:
+                self._spoken_for = event  # and answered with a greeting, or less
+                return
             answer = self._answer_to(event)
             said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
             if type(event) is StartTls:

@@ -27,6 +27,7 @@ class ListenerSettings:
     tls: ListenerTls = ListenerTls.OFF
     certificate: ServerTls | None = None
     proxy_protocol_from: tuple[Network, ...] = ()
+    xclient_from: tuple[Network, ...] = ()
     bare_newline: str = "reject"  #: in content: "reject" | "normalize"
     binarymime: bool = False  #: BODY=BINARYMIME is offered
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, TypeAlias
@@ -120,6 +121,13 @@ class StartTls:
 
 
 @dataclass(frozen=True, slots=True)
+class XClient:
+    """A proxy says whom it speaks for; None for what it does not know. 220 begins anew."""
+
+    attributes: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The protocol's own objection: send ``reply``; if ``fatal``, close after it.
 
@@ -147,5 +155,6 @@ Event: TypeAlias = (
     | Help
     | Quit
     | StartTls
+    | XClient
     | Refused
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from edgerelay.mail.reply import Reply
+from edgerelay.smtp import xclient
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Extensions:
     recipients: int = 0
     binarymime: bool = False
     requiretls: bool = False
+    xclient: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -38,5 +40,6 @@ def ehlo_reply(hostname: str, extensions: Extensions) -> Reply:
         *(["BINARYMIME"] if extensions.binarymime else []),
         *([f"LIMITS RCPTMAX={extensions.recipients}"] if extensions.recipients else []),
         *(["REQUIRETLS"] if extensions.requiretls else []),
+        *([xclient.KEYWORD] if extensions.xclient else []),
     ]
     return Reply(250, "", hostname, tuple(keywords))

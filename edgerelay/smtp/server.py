@@ -37,6 +37,7 @@ from edgerelay.smtp.events import (
     StartData,
     StartTls,
     Verify,
+    XClient,
 )
 from edgerelay.smtp.excerpt import CONTROL, excerpt
 from edgerelay.smtp.extensions import Extensions, ehlo_reply
@@ -44,6 +45,7 @@ from edgerelay.smtp.grammar import GrammarError, forward_path, hello_name, rever
 from edgerelay.smtp.lines import BadLine, LineBuffer
 from edgerelay.smtp.parameters import mail_parameters, rcpt_parameters
 from edgerelay.smtp.states import AFTER_SUCCESS, BEFORE_TLS, State, Verb, after
+from edgerelay.smtp.xclient import xclient
 
 _UNKNOWN: Final = Reply(500, "5.5.1", "Command not recognized")
 _NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
@@ -69,6 +71,7 @@ _BAD_SEQUENCE: Final[Mapping[Verb, Reply]] = {
     Verb.DATA: Reply(503, "5.5.1", "Need RCPT first"),
     Verb.BDAT: Reply(503, "5.5.1", "Need RCPT first"),
     Verb.STARTTLS: Reply(503, "5.5.1", "STARTTLS comes after EHLO, outside a transaction"),
+    Verb.XCLIENT: Reply(503, "5.5.1", "XCLIENT comes outside a transaction"),
 }
 _NESTED_MAIL: Final = Reply(503, "5.5.1", "Nested MAIL command")
 
@@ -80,7 +83,7 @@ _TLS_HANDSHAKE: Final = 0x16  # first octet of a ClientHello (RFC 8446 section 5
 
 #: Commands that exist, but not here (RFC 5321 section 4.2.4: 502).
 _KNOWN_ELSEWHERE: Final = frozenset(
-    {"AUTH", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"}
+    {"AUTH", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML", "XFORWARD"}
 )
 
 #: Nothing the client says is a command now.
@@ -225,6 +228,10 @@ class ServerProtocol:
         """The positive answer to EHLO: what is on offer now."""
         return ehlo_reply(hostname, self._extensions)
 
+    def offer_xclient(self) -> None:
+        """This client may say whom it speaks for."""
+        self._extensions = dataclasses.replace(self._extensions, xclient=True)
+
     def tls_started(self) -> None:
         """The handshake is done: forget all that was said in the clear, and what it offered.
 
@@ -263,6 +270,8 @@ class ServerProtocol:
             self._refused_recipient = False
         elif isinstance(event, Hello):
             self._extended = event.verb == "EHLO"
+        elif kind is XClient:
+            self._extended = self._smtputf8 = False
 
     def _close(self) -> None:
         self.state = State.CLOSED
@@ -444,6 +453,11 @@ class ServerProtocol:
             return Refused(_AFTER_STARTTLS, "STARTTLS", fatal=True)
         return StartTls()
 
+    def _xclient(self, argument: str) -> Event:
+        if not self._extensions.xclient:
+            raise GrammarError(_NOT_IMPLEMENTED)
+        return xclient(argument)
+
 
 @lru_cache(maxsize=_REMEMBERED)
 def _said_hello(verb: Literal["EHLO", "HELO"], argument: str) -> Hello:
@@ -499,6 +513,7 @@ _PARSERS: Final[Mapping[Verb, Callable[[ServerProtocol, str], Event]]] = {
     Verb.RSET: _bare(Reset()),
     Verb.QUIT: _bare(Quit()),
     Verb.STARTTLS: ServerProtocol._starttls,
+    Verb.XCLIENT: ServerProtocol._xclient,
     # RFC 5321 section 4.1.1.9: an argument of NOOP is ignored.
     Verb.NOOP: lambda _, __: Noop(),
     Verb.VRFY: lambda _, argument: Verify(_an_argument(argument)),

@@ -45,6 +45,7 @@ class Verb(Enum):
     HELP = auto()
     QUIT = auto()
     STARTTLS = auto()
+    XCLIENT = auto()
     TLS_STARTED = auto()  #: no command: the handshake is done
 
 
@@ -66,11 +67,15 @@ def _commands(state: State, moves: Mapping[Verb, State]) -> Mapping[Verb, State]
 
 #: Which commands may come in a state, and the state that follows a positive reply.
 AFTER_SUCCESS: Final[Mapping[State, Mapping[Verb, State]]] = {
-    State.CONNECTED: _commands(State.CONNECTED, {}),
+    State.CONNECTED: _commands(State.CONNECTED, {Verb.XCLIENT: State.CONNECTED}),
     State.READY: _commands(
         # RFC 3207 section 4: not inside a transaction, so only here.
         State.READY,
-        {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.HANDSHAKE},
+        {
+            Verb.MAIL: State.MAIL,
+            Verb.STARTTLS: State.HANDSHAKE,
+            Verb.XCLIENT: State.CONNECTED,
+        },
     ),
     State.MAIL: _commands(State.MAIL, {Verb.RCPT: State.RCPT}),
     State.RCPT: _commands(

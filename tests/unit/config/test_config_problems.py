@@ -72,8 +72,8 @@ TABLES = [
         'listener[1].bare_newline: allowed: "reject", "normalize"',
     ),
     (
-        "[[listener]]\nxclient_from = []",
-        'listener[1].xclient_from: unknown key; the nearest known one is "proxy_protocol_from"',
+        "[[listener]]\nproxy_from = []",
+        'listener[1].proxy_from: unknown key; the nearest known one is "proxy_protocol_from"',
     ),
     (
         '[[listener]]\nproxy_protocol_from = ["10.0.0.1/8"]',

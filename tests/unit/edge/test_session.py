@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from edgerelay.edge.settings import ListenerSettings
 from edgerelay.mail.envelope import Notify
 from edgerelay.net.transport import ConnectionLost
 from edgerelay.observe.events import MessageAccepted, RecipientRefused, SessionEnded, Trouble
@@ -575,3 +577,62 @@ async def test_without_room_a_chunk_is_taken_and_thrown_away(
     assert [reply[:3] for reply in heard[1:]] == ["503", "250"]
     (refused,) = world.told(RecipientRefused)
     assert refused.command == "bdat"
+
+
+PROXY = (ip_network("192.0.2.0/28"),)
+
+
+async def test_a_proxy_says_for_whom_it_speaks(autojump_clock: MockClock, world: World) -> None:
+    world.listener = ListenerSettings("test", xclient_from=PROXY)
+    world.set(relay_from=(ip_network("198.51.100.0/24"),))
+    client = await world.greeted()
+    await client.dialogue(
+        """
+        C: MAIL FROM:<a@example.com>
+        S: 250 2.1.0
+        C: XCLIENT ADDR=198.51.100.7
+        S: 503 5.5.1
+        C: RSET
+        S: 250 2.0.0
+        C: XCLIENT ADDR=198.51.100.7 PORT=77 HELO=real.example PROTO=SMTP NAME=[UNAVAILABLE]
+        S: 220 mx.example.org
+        C: MAIL FROM:<a@example.com>
+        S: 503 5.5.1
+        C: EHLO proxy.example
+        S: 250
+        """
+    )
+    assert (await client.send_mail()).startswith("250 ")
+    (message,) = world.spool.messages
+    assert message.prepend.startswith(
+        b"Received: from real.example ([198.51.100.7])\r\n"
+        b"\tby mx.example.org (edgerelay) with SMTP "
+    )
+    assert message.client.trusted
+    await client.dialogue("C: QUIT\nS: 221 2.0.0")
+    (ended,) = world.told(SessionEnded)
+    assert (ended.client, ended.helo) == ("198.51.100.7:77", "real.example")
+
+
+async def test_whom_a_proxy_speaks_for_loses_the_proxys_rights(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.listener = ListenerSettings("test", xclient_from=PROXY)
+    world.set(relay_from=PROXY)
+    client = await world.greeted()
+    await client.raw(b"XCLIENT ADDR=IPV6:2001:db8::7\r\nEHLO proxy.example\r\n")
+    assert (await client.hear()).startswith("220 mx.example.org")
+    assert (await client.hear()).startswith("250")
+    assert (await client.send_mail()).startswith("250 ")
+    (message,) = world.spool.messages
+    assert (message.client.address, message.client.trusted) == ("2001:db8::7", False)
+
+
+async def test_whom_a_proxy_speaks_for_is_counted(autojump_clock: MockClock, world: World) -> None:
+    world.listener = ListenerSettings("test", xclient_from=PROXY)
+    world.set(connections_per_client=1)
+    first, second = await world.greeted(), await world.greeted()
+    await first.dialogue("C: XCLIENT ADDR=198.51.100.7\nS: 220")
+    await second.dialogue("C: XCLIENT ADDR=198.51.100.8\nS: 220")
+    await second.dialogue("C: XCLIENT ADDR=198.51.100.7\nS: 421 4.7.0")
+    assert await second.is_hung_up()

@@ -35,6 +35,7 @@ ALLOWED = {
     Verb.DATA: [State.RCPT],
     Verb.BDAT: [State.RCPT, State.CHUNKS],
     Verb.STARTTLS: [State.READY],
+    Verb.XCLIENT: [State.CONNECTED, State.READY],
     Verb.END_OF_DATA: [State.DATA, State.CHUNKS],
     Verb.TLS_STARTED: [State.HANDSHAKE],
 }
