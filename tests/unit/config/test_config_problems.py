@@ -73,7 +73,7 @@ TABLES = [
     ),
     (
         "[[listener]]\nproxy_from = []",
-        'listener[1].proxy_from: unknown key; the nearest known one is "proxy_protocol_from"',
+        'listener[1].proxy_from: unknown key; did you mean "proxy_protocol_from"?',
     ),
     (
         '[[listener]]\nproxy_protocol_from = ["10.0.0.1/8"]',
