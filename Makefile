@@ -43,7 +43,7 @@ format: $(STAMP)  ## mend what `make check` says about form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-e2e: $(STAMP)  ## with real Postfix, Dovecot, haproxy and swaks (root; Debian packages: see .ci/run)
+e2e: $(STAMP)  ## with real Postfix, Exim, OpenSMTPD, Dovecot and others (root; Debian packages: see .ci/run)
 	$(BIN)/python -m pytest tests/e2e -q -o addopts="--strict-markers --strict-config --import-mode=importlib --durations=5"
 
 bench: $(VENV)/.program  ## side by side with Postfix (root; BENCH_M=500 for a shorter run)

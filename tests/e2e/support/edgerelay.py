@@ -53,11 +53,13 @@ def relay_config(
     listener: Table | None = None,
     route: Table | None = None,
     also: Mapping[str, int] | None = None,
+    second_listener: Table | None = None,
     **tables: Any,
 ) -> dict[str, Any]:
     """One listener on a free port, one route for example.test.
 
-    ``also`` gives further domains and the ports of their next hops; ``tables`` are merged in.
+    ``also`` gives further domains and the ports of their next hops; ``second_listener`` listens
+    beside the first; ``tables`` are merged in.
     """
     config: dict[str, Any] = {
         "hostname": "relay.test",
@@ -84,6 +86,8 @@ def relay_config(
         {"domains": [domain], "next_hop": [f"smtp://127.0.0.1:{port}"], "recipients": "any"}
         for domain, port in (also or {}).items()
     ]
+    if second_listener is not None:
+        config["listener"].append({"address": "127.0.0.1:0", **second_listener})
     if os.geteuid() == 0:
         config["user"] = "root"
     for name, table in tables.items():
