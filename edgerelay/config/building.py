@@ -94,6 +94,7 @@ def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) ->
         errors_per_session=limits.errors_per_session,
         command_timeout=limits.command_timeout,
         data_timeout=limits.data_timeout,
+        min_data_rate=limits.min_data_rate,
         session_timeout=limits.session_timeout,
         decision_timeout=limits.decision_timeout,
         delay_reject=limits.delay_reject,

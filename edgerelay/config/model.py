@@ -112,6 +112,7 @@ class Limits(Table):
     errors_per_session: Count = 20
     command_timeout: Duration = 300.0
     data_timeout: Duration = 300.0
+    min_data_rate: SizeOrZero = 500
     session_timeout: Duration = 1800.0
     decision_timeout: Duration = 100.0
     delay_reject: bool = True

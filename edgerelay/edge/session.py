@@ -53,7 +53,17 @@ class _EndedError(Exception):
 class Session(Commands):
     """`run` is all there is to do with it; `stop` may be called from elsewhere."""
 
-    __slots__ = ("_beside", "_is_late", "_listener", "_place", "_said", "_spoken_for")
+    __slots__ = (
+        "_beside",
+        "_has_answered",
+        "_is_late",
+        "_listener",
+        "_place",
+        "_said",
+        "_since",
+        "_since_octets",
+        "_spoken_for",
+    )
 
     def __init__(self, shared: Shared, transport: Transport, listener: ListenerSettings) -> None:
         self._listener = listener
@@ -65,6 +75,9 @@ class Session(Commands):
         self._beside: trio.Nursery | None = None  # where policies work
         self._is_late = False  # what was answered had to wait, and so did its client
         self._spoken_for: XClient | None = None  # somebody else, from now on
+        self._has_answered = True  # since we asked for more last
+        self._since = record.started  # the client owes us a command, or content
+        self._since_octets = 0  # `Record.octets` at that time
 
     def stop(self) -> None:
         """Wake a client that has no transaction: it is to hear 421."""
@@ -307,6 +320,7 @@ class Session(Commands):
                 self._spoken_for = event  # and answered with a greeting, or less
                 return
             answer = self._answer_to(event)
+            self._has_answered = True
             said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
             if type(event) is StartTls:
                 await self._secure()
@@ -324,6 +338,9 @@ class Session(Commands):
     def _next_deadline(self) -> float:
         """Until when the client may stay silent. Raises if it is to say nothing more."""
         settings, now, transaction = self._shared.settings, self._record.now(), self._transaction
+        if self._has_answered:
+            self._has_answered = False
+            self._since, self._since_octets = now, self._record.octets
         if transaction is None:
             # Only here may a session end that has done nothing wrong.
             if self._shared.stopping:
@@ -331,8 +348,14 @@ class Session(Commands):
             if now - self._record.started >= settings.session_timeout:
                 raise _EndedError("too long")
         elif transaction.is_receiving:
+            # However the octets are spread, they must come to so many a second.
+            latest = self._since + settings.data_timeout
+            if settings.min_data_rate:
+                latest += (self._record.octets - self._since_octets) / settings.min_data_rate
+                return min(latest, now + settings.data_timeout)
             return now + settings.data_timeout
-        return now + settings.command_timeout
+        # An octet of a command is no command: who drips them has no more time than who is silent.
+        return self._since + settings.command_timeout
 
     async def _secure(self) -> None:
         await self._transport.send(self._take_said())

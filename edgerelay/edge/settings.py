@@ -45,6 +45,7 @@ class EdgeSettings:
     errors_per_session: int = 20
     command_timeout: float = 300.0
     data_timeout: float = 300.0
+    min_data_rate: int = 500  #: octets a second, beyond `data_timeout`; 0: any
     session_timeout: float = 1800.0
     content_memory: int = 512 * 1024 * 1024
     decision_timeout: float = 100.0  #: all message policies together

@@ -372,19 +372,58 @@ async def test_a_silent_client_hears_421_after_the_command_timeout(
     assert world.told(SessionEnded)[0].end == "timeout"
 
 
-async def test_a_byte_a_minute_is_slow_but_welcome(
+async def drip(client: Any, octets: bytes) -> None:
+    """One a minute."""
+    for octet in octets:
+        await client.raw(bytes([octet]))
+        await trio.sleep(60)
+
+
+async def test_an_octet_a_minute_is_no_command(autojump_clock: MockClock, world: World) -> None:
+    client = await world.greeted()
+    start = trio.current_time()
+    with pytest.raises(ConnectionLost):
+        await drip(client, b"NOOP " + b"x" * 100)
+    assert 300 <= trio.current_time() - start <= 362
+    assert (await client.hear()).startswith("421 4.4.2 mx.example.org Timeout")
+
+
+async def test_commands_in_single_octets_are_commands(
     autojump_clock: MockClock, world: World
 ) -> None:
+    client = await world.greeted()
+    for _ in range(3):
+        for octet in b"NOOP\r\n":
+            await trio.sleep(40)
+            await client.raw(bytes([octet]))
+        assert await client.hear() == "250 2.0.0 Ok"
+
+
+async def test_an_octet_a_minute_is_no_content(autojump_clock: MockClock, world: World) -> None:
     client = await world.greeted()
     await client.dialogue(
         "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
     )
-    for octet in b"Subject: slow\r\n\r\nand steady wins the race\r\n.\r\n":
-        await trio.sleep(60)
-        await client.raw(bytes([octet]))
+    start = trio.current_time()
+    with pytest.raises(ConnectionLost):
+        await drip(client, b"x" * 100)
+    assert 300 <= trio.current_time() - start <= 362
+    assert (await client.hear()).startswith("421 4.4.2")
+    await world.assert_nothing_leaks()
+
+
+async def test_a_slow_line_may_take_its_time(autojump_clock: MockClock, world: World) -> None:
+    """Longer than a session may last: it is asked to go once the transaction is over."""
+    client = await world.greeted()
+    await client.dialogue(
+        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
+    )
+    line = b"x" * 998 + b"\r\n"
+    for _ in range(600):
+        await client.raw(line * 2)
+        await trio.sleep(4)  # 500 octets a second
+    await client.raw(b".\r\n")
     assert (await client.hear()).startswith("250")
-    assert world.spool.contents == [b"Subject: slow\r\n\r\nand steady wins the race\r\n"]
-    # Longer than a session may last; it is asked to go once the transaction is over.
     assert (await client.hear()).startswith("421 4.4.2 mx.example.org This session has lasted")
 
 
