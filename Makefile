@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # `make run CONFIG=my.toml` serves that file.
 CONFIG ?=
 
-.PHONY: help run demo test check format e2e bench filtered simulate plants clean
+.PHONY: help run demo test check format e2e bench filtered simulate plants fuzz mutants clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,5 +58,12 @@ simulate: $(STAMP)  ## the whole relay under virtual time with faults: SEEDS=100
 plants: $(STAMP)  ## mistakes planted by hand, and the seed at which the simulation finds each
 	$(BIN)/python contrib/simulate/plants.py
 
+fuzz: $(STAMP)  ## atheris at every reader of hostile octets: TIME=2m, TARGET=data
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python contrib/fuzz/run.py $(or $(TIME),2m) $(TARGET)
+
+mutants: $(STAMP)  ## mistakes in the data reader made by hand, and the tests that see each
+	$(BIN)/python contrib/fuzz/mutants.py
+
 clean:  ## forget .venv, caches and what bench and run left
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis run contrib/bench/run
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis run contrib/bench/run contrib/fuzz/run
