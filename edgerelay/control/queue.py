@@ -32,6 +32,7 @@ from edgerelay.spool.api import (
     QueueId,
     Release,
     Spool,
+    SpoolClosed,
     Status,
     StoredMessage,
 )
@@ -63,12 +64,21 @@ QueueRequest = QueueList | QueueShow | QueueAct
 async def answer_queue(
     request: QueueRequest, spool: Spool, operator: Operator, clock: Clock
 ) -> Response:
-    """Answer one question about one shard. Raises what the spool raises."""
+    """Answer one question about one shard. Raises what the spool raises.
+
+    A shard that is let go of meanwhile was empty: what was asked about is not in it.
+    """
     match request:
         case QueueList():
-            return await _list(request, spool)
+            try:
+                return await _list(request, spool)
+            except SpoolClosed:
+                return QueueListing(entries=())
         case QueueShow():
-            return await _show(request, spool)
+            try:
+                return await _show(request, spool)
+            except SpoolClosed:
+                return QueueMessage(entries=())
         case QueueAct():
             return await _act(request, spool, operator)
 
@@ -113,9 +123,12 @@ async def _act(request: QueueAct, spool: Spool, operator: Operator) -> Response:
         return QueueActed(deliveries=await _act_on_all(what, spool, apply))
     done, missing = 0, []
     for id_ in request.ids:
-        here = await _act_on_all(replace(what, queue_id=QueueId(id_)), spool, apply)
-        done += here
-        if not here and not await spool.find(Filter(queue_id=QueueId(id_)), 1):
+        try:
+            here = await _act_on_all(replace(what, queue_id=QueueId(id_)), spool, apply)
+            done += here
+            if not here and not await spool.find(Filter(queue_id=QueueId(id_)), 1):
+                missing.append(id_)
+        except SpoolClosed:
             missing.append(id_)
     return QueueActed(deliveries=done, missing=tuple(missing))
 
@@ -150,7 +163,10 @@ async def _act_on_all(what: Filter, spool: Spool, apply: Apply) -> int:
     """
     done, limit, seen = 0, ROUND, set[int]()
     while True:
-        found = await spool.find(what, limit)
+        try:
+            found = await spool.find(what, limit)
+        except SpoolClosed:
+            return done  # the last of it was acted on
         fresh = [delivery for delivery in found if delivery.key not in seen]
         if fresh:
             seen.update(delivery.key for delivery in fresh)

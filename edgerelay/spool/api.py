@@ -38,6 +38,10 @@ class SpoolUnavailable(SpoolError):
     """The disk failed: 451 4.3.0."""
 
 
+class SpoolClosed(SpoolUnavailable):
+    """We have let go of the shard: it was empty, or we are ending."""
+
+
 class SpoolLocked(SpoolError):
     """Another process owns the shard: its flock, not a pid, is the proof."""
 

@@ -25,6 +25,7 @@ from edgerelay.spool.api import (
     PendingDelivery,
     Reschedule,
     Split,
+    SpoolClosed,
     SpoolError,
     SpoolFull,
     SpoolUnavailable,
@@ -117,7 +118,7 @@ class Committer:
         Cancelled either before it is taken up, or not at all.
         """
         if self._stopping:
-            raise SpoolUnavailable("the spool is closed")
+            raise SpoolClosed("the spool is closed")
         work.task = trio.lowlevel.current_task()
         self._waiting.append(work)
         self._waited_for += 1
@@ -181,6 +182,12 @@ class Committer:
             with suppress(SpoolError):  # whose it was is told
                 await self.do(Work((), []))
             is_due = any(work.is_late for work in chain(self._waiting, self._writing))
+
+    def unavailable(self) -> SpoolUnavailable:
+        """Why nothing can be read or written."""
+        if self._stopping:
+            return SpoolClosed("the spool is closed")
+        return SpoolUnavailable("the database is not to be had")
 
     @property
     def is_shut(self) -> bool:

@@ -200,7 +200,7 @@ class SqliteSpool:
     async def gauges(self) -> SpoolGauges:
         writer = self._shard.writer
         if writer is None:
-            raise SpoolUnavailable("the database is not to be had")
+            raise self._committer.unavailable()
         totals = writer.totals
         return SpoolGauges(
             messages=totals.messages,
@@ -258,7 +258,7 @@ class SqliteSpool:
         async with self._reading:
             reader = self._shard.reader
             if reader is None:
-                raise SpoolUnavailable("the database is not to be had")
+                raise self._committer.unavailable()
             try:
                 return await self._run_blocking(partial(question, reader))
             except sqlite3.Error as error:

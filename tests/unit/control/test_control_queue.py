@@ -201,3 +201,16 @@ async def test_an_entry_tells_how_long_its_lane_is_paused(spool: SqliteSpool) ->
     shown = await ask(spool, QueueShow(queue_id=queue_id))
     assert isinstance(shown, QueueMessage)
     assert shown.entries[0].lane_paused_until == NOW + 900
+
+
+async def test_a_shard_that_was_let_go_of_meanwhile_failed_the_whole_question() -> None:
+    """An adopted shard closes as soon as an operator has deleted the last of it."""
+    async with open_memory_spool(clock=clock) as spool:
+        queue_id = await put(spool, "a@example.com")
+    assert await ask(spool, QueueAct(action="delete", ids=(queue_id,))) == QueueActed(
+        deliveries=0, missing=(queue_id,)
+    )
+    everything = QueueAct(action="delete", everything=True)
+    assert await ask(spool, everything) == QueueActed(deliveries=0)
+    assert await ask(spool, QueueList()) == QueueListing(entries=())
+    assert await ask(spool, QueueShow(queue_id=queue_id)) == QueueMessage(entries=())
