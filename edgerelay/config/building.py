@@ -66,6 +66,7 @@ def _listener(listener: Listener, has_certificate: bool) -> ListenerSettings:
         tls=default if listener.tls is None else ListenerTls(listener.tls),
         proxy_protocol_from=listener.proxy_protocol_from,
         xclient_from=listener.xclient_from,
+        greet_delay=listener.greet_delay,
         bare_newline=listener.bare_newline,
         binarymime=listener.binarymime,
     )

@@ -91,6 +91,7 @@ class Listener(Table):
     address: Annotated[tuple[str, int], _by(units.listener_address)] = ("0.0.0.0", 25)  # noqa: S104 - the world is whom an inbound gateway serves
     role: Literal["mx"] = "mx"
     tls: Literal["off", "starttls", "required", "implicit"] | None = None
+    greet_delay: DurationOrZero = 0.0
     bare_newline: Literal["reject", "normalize"] = "reject"
     binarymime: bool = False
     proxy_protocol_from: Networks = ()

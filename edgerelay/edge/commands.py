@@ -46,6 +46,9 @@ from edgerelay.smtp.server import ServerProtocol
 
 T = TypeVar("T")
 
+#: Seconds that a guess at a recipient costs at first, each twice the one before, and at most.
+_GUESS: Final = (1.0, 4.0)
+
 
 class Commands(ABC):
     """Base of `Session`: the conversation's state, and what the commands make of it."""
@@ -53,12 +56,14 @@ class Commands(ABC):
     __slots__ = (
         "_end",
         "_extended",
+        "_guesses",
         "_is_deaf",
         "_policing",
         "_protocol",
         "_proxied",
         "_record",
         "_shared",
+        "_spoke_early",
         "_transaction",
         "_transport",
         "_trusted",
@@ -76,6 +81,8 @@ class Commands(ABC):
         self._trusted = False
         self._proxied: Mapping[str, str | None] = {}  # what XCLIENT told of the client
         self._extended = False
+        self._guesses = 0  # recipients refused for good
+        self._spoke_early = False  # before the greeting
         self._is_deaf = False  # refused before the greeting: QUIT is all that is left
         self._end = ""  # how it ended, once it is to end
 
@@ -151,6 +158,8 @@ class Commands(ABC):
         transaction, recipient = self._transaction, event.recipient
         if transaction is None:
             return self._out_of_order()
+        if self._spoke_early:
+            return self._refuse_early(transaction.envelope.reverse_path, recipient.forward_path)
         if transaction.knows(recipient):
             return replies.RCPT_OK
         reverse_path, forward_path = transaction.envelope.reverse_path, recipient.forward_path
@@ -173,7 +182,20 @@ class Commands(ABC):
             reply = answer.reply
         if reply.is_permanent:
             self._record.errors += 1
+            await self._let_guesses_wait()
         return self._refuse("rcpt", reply, reverse_path, forward_path)
+
+    def _refuse_early(self, reverse_path: ReversePath, to: object) -> Reply:
+        self._record.errors += 1
+        return self._refuse("rcpt", replies.SPOKE_EARLY, reverse_path, to)
+
+    async def _let_guesses_wait(self) -> None:
+        """Who tries out names pays with time, from half of the session's errors on."""
+        self._guesses += 1
+        beyond = self._guesses - self._shared.settings.errors_per_session // 2
+        if beyond > 0 and not self._trusted:
+            first, most = _GUESS
+            await trio.sleep(min(first * 2 ** (beyond - 1), most))
 
     def _on_start_data(self, _: StartData) -> Reply:
         transaction = self._transaction

@@ -29,6 +29,7 @@ NOT_STORED: Final = Reply(451, "4.3.0", "The message could not be stored, try ag
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
 HEADER_TOO_LARGE: Final = Reply(552, "5.3.4", "The header section is too large")
 NO_TRANSACTION: Final = Reply(503, "5.5.1", "No mail transaction is open")
+SPOKE_EARLY: Final = Reply(550, "5.5.1", "You spoke before our greeting was over")
 NO_SERVICE: Final = Reply(503, "5.5.1", "No service here; QUIT is all that is left")
 LOOP: Final = Reply(554, "5.4.6", "Too many hops, this message is going round in circles")
 PROBLEMS: Final = {
@@ -57,6 +58,12 @@ _LAST_WORDS: Final = {
 @lru_cache(maxsize=16)
 def greeting(hostname: str) -> Reply:
     return Reply(220, "", f"{hostname} ESMTP edgerelay")
+
+
+@lru_cache(maxsize=16)
+def tease(hostname: str) -> bytes:
+    """The first line of a greeting whose last is still to come (RFC 5321 section 4.2)."""
+    return f"220-{hostname} wait for the end of this greeting\r\n".encode()
 
 
 @lru_cache(maxsize=16)

@@ -56,6 +56,7 @@ class Session(Commands):
     __slots__ = (
         "_beside",
         "_has_answered",
+        "_has_teased",
         "_is_late",
         "_listener",
         "_place",
@@ -75,6 +76,7 @@ class Session(Commands):
         self._beside: trio.Nursery | None = None  # where policies work
         self._is_late = False  # what was answered had to wait, and so did its client
         self._spoken_for: XClient | None = None  # somebody else, from now on
+        self._has_teased = False
         self._has_answered = True  # since we asked for more last
         self._since = record.started  # the client owes us a command, or content
         self._since_octets = 0  # `Record.octets` at that time
@@ -103,6 +105,8 @@ class Session(Commands):
     async def _serve(self) -> None:
         try:
             rest = await self._open()
+            if rest is not None:
+                rest = await self._tease(rest)
             while rest is not None:
                 plan = self._shared.policies.plan_for(self._record.client.address)
                 if plan.is_empty:
@@ -248,6 +252,31 @@ class Session(Commands):
             await self._handshake()
         return rest
 
+    async def _tease(self, said: bytes) -> bytes | None:
+        """Begin the greeting, and see who cannot wait for its end (RFC 5321 section 4.3.1).
+
+        Returns what was said already, or None if nobody is there any more.
+        """
+        delay, transport = self._listener.greet_delay, self._transport
+        known = self._trusted or self._record.client.is_in(self._listener.xclient_from)
+        if not delay or known or transport.tls is not None:
+            return said
+        transport.deadline = trio.current_time() + _FAREWELL
+        await transport.send(replies.tease(self._shared.settings.hostname))
+        self._has_teased = True
+        if not said:
+            transport.deadline = trio.current_time() + delay
+            try:
+                said = await transport.receive()
+            except DeadlinePassed:
+                return b""
+            if not said:
+                return None
+        self._spoke_early = True
+        self._record.errors += 1
+        self._record.octets += len(said)
+        return said
+
     def _enter(self, counted: Client) -> Admission:
         shared = self._shared
         self._place = Place(shared.limits, counted, self._record.now())
@@ -299,11 +328,13 @@ class Session(Commands):
 
     def _first_words(self, refusal: Refusal | None) -> Reply:
         """The greeting, or 554 (RFC 5321 section 3.1), or 421 for those who may come again."""
+        hostname = self._shared.settings.hostname
         if refusal is None:
-            return replies.greeting(self._shared.settings.hostname)
-        reply = replies.at_the_door(self._shared.settings.hostname, refusal.reply)
+            return replies.greeting(hostname)
         self._is_deaf = True
-        return self._refused_by(refusal, "connect", reply)
+        reply = self._refused_by(refusal, "connect", replies.at_the_door(hostname, refusal.reply))
+        # All lines of a reply have one code: after 220- there is no way back.
+        return replies.greeting(hostname) if self._has_teased and reply.code != 421 else reply
 
     async def _answer(self) -> None:
         """Answer all that has come, the replies of a pipelined group with one write."""

@@ -28,6 +28,7 @@ class ListenerSettings:
     certificate: ServerTls | None = None
     proxy_protocol_from: tuple[Network, ...] = ()
     xclient_from: tuple[Network, ...] = ()
+    greet_delay: float = 0.0  #: between the first and the last line of the greeting; 0: one line
     bare_newline: str = "reject"  #: in content: "reject" | "normalize"
     binarymime: bool = False  #: BODY=BINARYMIME is offered
 

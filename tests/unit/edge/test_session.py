@@ -675,3 +675,52 @@ async def test_whom_a_proxy_speaks_for_is_counted(autojump_clock: MockClock, wor
     await second.dialogue("C: XCLIENT ADDR=198.51.100.8\nS: 220")
     await second.dialogue("C: XCLIENT ADDR=198.51.100.7\nS: 421 4.7.0")
     assert await second.is_hung_up()
+
+
+async def test_who_speaks_before_the_greeting_is_over_has_no_recipients(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.listener = ListenerSettings("test", greet_delay=4.0)
+    client = world.connect()
+    await client.raw(b"EHLO x\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n")
+    greeting = await client.hear()
+    assert greeting.startswith("220-mx.example.org wait")
+    assert greeting.endswith("\n220 mx.example.org ESMTP edgerelay")
+    assert (await client.hear()).startswith("250")
+    assert (await client.hear()).startswith("250")
+    assert (await client.hear()).startswith("550 5.5.1 You spoke before our greeting was over")
+    assert world.told(RecipientRefused)[0].command == "rcpt"
+
+
+async def test_who_waits_for_the_end_of_the_greeting_is_served(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.listener = ListenerSettings("test", greet_delay=4.0)
+    started = trio.current_time()
+    client = world.connect()
+    assert (await client.hear()).startswith("220-mx.example.org wait")
+    assert 4 <= trio.current_time() - started <= 6
+    await client.say("EHLO client.example")
+    assert (await client.hear()).startswith("250-mx.example.org")
+    assert (await client.send_mail()).startswith("250 ")
+
+
+async def test_our_own_house_does_not_wait(autojump_clock: MockClock, world: World) -> None:
+    world.listener = ListenerSettings("test", greet_delay=4.0)
+    world.set(relay_from=PROXY)
+    started = trio.current_time()
+    await world.greeted()
+    assert trio.current_time() == started
+
+
+async def test_guessing_at_recipients_takes_longer_each_time(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue("C: MAIL FROM:<a@example.com>\nS: 250")
+    took = []
+    for number in range(15):
+        started = trio.current_time()
+        await client.dialogue(f"C: RCPT TO:<{number}@elsewhere.example>\nS: 550")
+        took.append(trio.current_time() - started)
+    assert took == [0.0] * 10 + [1.0, 2.0, 4.0, 4.0, 4.0]
