@@ -66,7 +66,7 @@ def _converse(pieces: list[bytes]) -> tuple[list[object], bytes, bytes]:
     """What happened, what was answered, and the content that came."""
     offered = Extensions(_CONTENT_LIMIT, starttls=True, binarymime=True)
     protocol = ServerProtocol(extensions=offered, postmaster=_POSTMASTER)
-    protocol.offer_xclient()
+    protocol.offer_xclient(True)
     happened: list[object] = []
     said, content = bytearray(), bytearray()
     for piece in pieces:

@@ -236,12 +236,7 @@ class Session(Commands):
         except (ProxyError, TransportError):
             self._end = "no proxy header"
             return None
-        self._record.client = client
-        counted = client
-        if client.named and client.is_in(self._listener.xclient_from):
-            self._protocol.offer_xclient()
-            counted = client.unnamed()  # it speaks for others: those are counted
-        admission = self._enter(counted)
+        admission = self._enter(client)
         implicit = self._listener.tls is ListenerTls.IMPLICIT
         if admission is not Admission.ADMITTED:
             if not implicit:
@@ -277,23 +272,29 @@ class Session(Commands):
         self._record.octets += len(said)
         return said
 
-    def _enter(self, counted: Client) -> Admission:
-        shared = self._shared
+    def _enter(self, client: Client) -> Admission:
+        """From now on it is this client's session, with its rights and no other's.
+
+        A proxy that has said XCLIENT may hand on whatever its client says: if that could say
+        XCLIENT again, it could be anybody.
+        """
+        shared, self._record.client = self._shared, client
+        speaks_for_others = client.named and client.is_in(self._listener.xclient_from)
+        self._protocol.offer_xclient(speaks_for_others)
+        counted = client.unnamed() if speaks_for_others else client
         self._place = Place(shared.limits, counted, self._record.now())
-        named = self._record.client.named
-        self._trusted = named and shared.may_relay(self._record.client.host.text)
+        self._trusted = client.named and shared.may_relay(client.host.text)
         return self._place.admission
 
     def _begin_anew(self, said: XClient) -> None:
         """As if whom the proxy speaks for had just connected. Raises if it may not."""
         self._spoken_for = None
         self._end_transaction()
-        record, place = self._record, self._place
-        record.client, record.helo = record.client.behind_xclient(said.attributes), ""
+        self._record.helo = ""
         self._proxied, self._extended = said.attributes, False
-        if place is not None:
-            place.leave()
-        admission = self._enter(record.client)
+        if self._place is not None:
+            self._place.leave()
+        admission = self._enter(self._record.client.behind_xclient(said.attributes))
         if admission is not Admission.ADMITTED:
             raise _EndedError(admission.value)
 

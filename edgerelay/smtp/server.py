@@ -228,9 +228,10 @@ class ServerProtocol:
         """The positive answer to EHLO: what is on offer now."""
         return ehlo_reply(hostname, self._extensions)
 
-    def offer_xclient(self) -> None:
-        """This client may say whom it speaks for."""
-        self._extensions = dataclasses.replace(self._extensions, xclient=True)
+    def offer_xclient(self, offered: bool) -> None:
+        """Whether this client may say whom it speaks for."""
+        if offered is not self._extensions.xclient:
+            self._extensions = dataclasses.replace(self._extensions, xclient=offered)
 
     def tls_started(self) -> None:
         """The handshake is done: forget all that was said in the clear, and what it offered.

@@ -670,11 +670,43 @@ async def test_whom_a_proxy_speaks_for_loses_the_proxys_rights(
 async def test_whom_a_proxy_speaks_for_is_counted(autojump_clock: MockClock, world: World) -> None:
     world.listener = ListenerSettings("test", xclient_from=PROXY)
     world.set(connections_per_client=1)
-    first, second = await world.greeted(), await world.greeted()
+    first, second, third = [await world.greeted() for _ in range(3)]
     await first.dialogue("C: XCLIENT ADDR=198.51.100.7\nS: 220")
     await second.dialogue("C: XCLIENT ADDR=198.51.100.8\nS: 220")
-    await second.dialogue("C: XCLIENT ADDR=198.51.100.7\nS: 421 4.7.0")
-    assert await second.is_hung_up()
+    await third.dialogue("C: XCLIENT ADDR=198.51.100.7\nS: 421 4.7.0")
+    assert await third.is_hung_up()
+
+
+@pytest.mark.parametrize("address", ["198.51.100.7", "[UNAVAILABLE]"])
+async def test_whom_a_proxy_spoke_for_could_speak_for_anybody(
+    autojump_clock: MockClock, world: World, address: str
+) -> None:
+    """Some proxies hand on all that their client says after XCLIENT."""
+    world.listener = ListenerSettings("test", xclient_from=PROXY)
+    world.set(relay_from=PROXY)
+    client = await world.greeted()
+    await client.dialogue(
+        f"""
+        C: XCLIENT ADDR={address}
+        S: 220
+        C: XCLIENT ADDR=192.0.2.1
+        S: 502 5.5.1
+        C: EHLO client.example
+        S: (?!(?s:.*)XCLIENT)250
+        """
+    )
+    assert (await client.send_mail()).startswith("250 ")
+    assert not world.spool.messages[0].client.trusted
+
+
+async def test_a_proxy_may_speak_for_another_proxy(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.listener = ListenerSettings("test", xclient_from=PROXY)
+    client = await world.greeted()
+    await client.dialogue(
+        "C: XCLIENT ADDR=192.0.2.2\nS: 220\nC: XCLIENT ADDR=198.51.100.7\nS: 220"
+    )
 
 
 async def test_who_speaks_before_the_greeting_is_over_has_no_recipients(
