@@ -39,7 +39,7 @@ class SpoolUnavailable(SpoolError):
 
 
 class SpoolClosed(SpoolUnavailable):
-    """We have let go of the shard: it was empty, or we are ending."""
+    """We have let go of the shard, and nothing was in it."""
 
 
 class SpoolLocked(SpoolError):

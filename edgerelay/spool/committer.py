@@ -97,6 +97,7 @@ class Committer:
         self._writing: Sequence[Work] = ()  #: the batch
         self._chores: list[tuple[Callable[[Writer], None], trio.Event]] = []
         self._stopping = False
+        self._was_empty = False  # when it stopped
         self._last_duration = 0.0
         self._last_error = float("-inf")
         self._open_next = float("-inf")
@@ -105,6 +106,12 @@ class Committer:
     @property
     def is_idle(self) -> bool:
         return not self._waiting
+
+    @property
+    def is_empty(self) -> bool:
+        """No message is in the shard, nor one on the way."""
+        writer = self._shard.writer
+        return writer is not None and not writer.totals.messages and self.is_idle
 
     @property
     def has_late_works(self) -> bool:
@@ -118,7 +125,7 @@ class Committer:
         Cancelled either before it is taken up, or not at all.
         """
         if self._stopping:
-            raise SpoolClosed("the spool is closed")
+            raise self.unavailable()
         work.task = trio.lowlevel.current_task()
         self._waiting.append(work)
         self._waited_for += 1
@@ -173,6 +180,7 @@ class Committer:
         """Take nothing more, write what waits, and let `run` end."""
         self._stopping = True
         self.retry()
+        self._was_empty = self.is_empty
         self._wake(hurry=True)
 
     async def catch_up(self) -> None:
@@ -185,9 +193,10 @@ class Committer:
 
     def unavailable(self) -> SpoolUnavailable:
         """Why nothing can be read or written."""
-        if self._stopping:
-            return SpoolClosed("the spool is closed")
-        return SpoolUnavailable("the database is not to be had")
+        if not self._stopping:
+            return SpoolUnavailable("the database is not to be had")
+        kind = SpoolClosed if self._was_empty else SpoolUnavailable
+        return kind("the spool is closed")
 
     @property
     def is_shut(self) -> bool:

@@ -67,8 +67,7 @@ class SqliteSpool:
     @property
     def is_empty(self) -> bool:
         """No message is in it, nor one on the way."""
-        writer = self._shard.writer
-        return writer is not None and not writer.totals.messages and self._committer.is_idle
+        return self._committer.is_empty
 
     @property
     def contents(self) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from edgerelay.control.queue import OfflineOperator, answer_queue
 from edgerelay.mail.address import NULL_REVERSE_PATH, ReversePath
 from edgerelay.mail.envelope import Envelope
 from edgerelay.spool import SqliteSpool, open_memory_spool
-from edgerelay.spool.api import Filter, Status
+from edgerelay.spool.api import Filter, SpoolUnavailable, Status
 from edgerelay.testing.check_spool import ARRIVED, new_message, queued
 
 NOW = ARRIVED + 3600.0
@@ -207,6 +207,9 @@ async def test_a_shard_that_was_let_go_of_meanwhile_failed_the_whole_question() 
     """An adopted shard closes as soon as an operator has deleted the last of it."""
     async with open_memory_spool(clock=clock) as spool:
         queue_id = await put(spool, "a@example.com")
+        assert await ask(spool, QueueAct(action="delete", ids=(queue_id,))) == QueueActed(
+            deliveries=1
+        )
     assert await ask(spool, QueueAct(action="delete", ids=(queue_id,))) == QueueActed(
         deliveries=0, missing=(queue_id,)
     )
@@ -214,3 +217,16 @@ async def test_a_shard_that_was_let_go_of_meanwhile_failed_the_whole_question() 
     assert await ask(spool, everything) == QueueActed(deliveries=0)
     assert await ask(spool, QueueList()) == QueueListing(entries=())
     assert await ask(spool, QueueShow(queue_id=queue_id)) == QueueMessage(entries=())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [QueueList(), QueueShow(queue_id="x"), QueueAct(action="delete", everything=True)],
+    ids=["list", "show", "act"],
+)
+async def test_mail_in_a_shard_that_was_closed_was_taken_for_gone(request_: Request) -> None:
+    """A worker that ends closes what it has adopted: others must be asked."""
+    async with open_memory_spool(clock=clock) as spool:
+        await put(spool, "a@example.com")
+    with pytest.raises(SpoolUnavailable, match="the spool is closed"):
+        await ask(spool, request_)
