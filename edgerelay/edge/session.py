@@ -253,8 +253,9 @@ class Session(Commands):
         Returns what was said already, or None if nobody is there any more.
         """
         delay, transport = self._listener.greet_delay, self._transport
-        known = self._trusted or self._record.client.is_in(self._listener.xclient_from)
-        if not delay or known or transport.tls is not None:
+        if not delay or self._trusted or transport.tls is not None:
+            return said
+        if self._record.client.is_in(self._listener.xclient_from):
             return said
         transport.deadline = trio.current_time() + _FAREWELL
         await transport.send(replies.tease(self._shared.settings.hostname))
@@ -348,11 +349,11 @@ class Session(Commands):
             if type(event) is StartChunk:
                 self._start_chunk()
                 continue
+            self._has_answered = True
             if type(event) is XClient and not self._is_deaf:
                 self._spoken_for = event  # and answered with a greeting, or less
                 return
             answer = self._answer_to(event)
-            self._has_answered = True
             said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
             if type(event) is StartTls:
                 await self._secure()
@@ -380,12 +381,12 @@ class Session(Commands):
             if now - self._record.started >= settings.session_timeout:
                 raise _EndedError("too long")
         elif transaction.is_receiving:
-            # However the octets are spread, they must come to so many a second.
-            latest = self._since + settings.data_timeout
+            began = now
             if settings.min_data_rate:
-                latest += (self._record.octets - self._since_octets) / settings.min_data_rate
-                return min(latest, now + settings.data_timeout)
-            return now + settings.data_timeout
+                # However the octets are spread, they must come to so many a second.
+                octets = self._record.octets - self._since_octets
+                began = min(now, self._since + octets / settings.min_data_rate)
+            return began + settings.data_timeout
         # An octet of a command is no command: who drips them has no more time than who is silent.
         return self._since + settings.command_timeout
 

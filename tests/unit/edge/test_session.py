@@ -699,6 +699,17 @@ async def test_whom_a_proxy_spoke_for_could_speak_for_anybody(
     assert not world.spool.messages[0].client.trusted
 
 
+async def test_whom_a_proxy_speaks_for_had_the_rest_of_its_proxys_time(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.listener = ListenerSettings("test", xclient_from=PROXY)
+    client = await world.greeted()
+    await trio.sleep(200)
+    await client.dialogue("C: XCLIENT ADDR=198.51.100.7\nS: 220")
+    await trio.sleep(200)
+    await client.dialogue("C: EHLO client.example\nS: 250")
+
+
 async def test_a_proxy_may_speak_for_another_proxy(
     autojump_clock: MockClock, world: World
 ) -> None:
