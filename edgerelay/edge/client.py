@@ -58,10 +58,7 @@ class Client:
         address = attributes["ADDR"]
         if address is None:
             return Client(self.endpoint, Host(None, "", None), named=False)
-        host = host_of(address)
-        port = int(attributes.get("PORT") or 0)
-        endpoint = host_and_port(host.address, port) if host.address else self.endpoint
-        return Client(endpoint, host)
+        return Client.behind_proxy(canonical(address), int(attributes.get("PORT") or 0))
 
     def unnamed(self) -> Client:
         """The proxy spoke for itself: its address is told, but nobody is trusted for it."""

@@ -336,11 +336,6 @@ class Commands(ABC):
         self._record.errors += 1
         return self._within_budget(replies.NO_TRANSACTION)
 
-    def _open_transaction(self) -> MailTransaction:
-        if self._transaction is None:
-            raise RuntimeError("the protocol let a command pass that wants a transaction")
-        return self._transaction
-
     def _end_transaction(self) -> None:
         if self._transaction is not None:
             self._transaction.close()

@@ -21,15 +21,16 @@ def encode_xtext(text: str) -> str:
     return _NOT_XCHAR.sub(lambda m: b"+%02X" % m[0][0], text.encode()).decode("ascii")
 
 
-def decode_xtext(xtext: str) -> str:
+def decode_xtext(xtext: str, errors: str = "backslashreplace") -> str:
     """Return what ``xtext`` stands for, read as UTF-8; what is not becomes ``\\xNN``.
 
-    Raises ValueError if it is no xtext. The result may hold any character, controls too.
+    ``errors`` is what `bytes.decode` calls so. Raises ValueError if it is no xtext. The result
+    may hold any character, controls too.
     """
     if not is_xtext(xtext):
         raise ValueError("not xtext")
     octets = _HEXCHAR.sub(lambda m: bytes([int(m[1], 16)]), xtext.encode("ascii"))
-    return octets.decode("utf-8", "backslashreplace")
+    return octets.decode("utf-8", errors)
 
 
 def utf8_addr_xtext(unitext: str) -> str:

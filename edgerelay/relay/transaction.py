@@ -186,10 +186,8 @@ class Transaction:
             return protocol.rset()
         message = delivery.message
         size = len(message.prepend) + message.size
-        # Without 8BITMIME the parameter is dropped: `fitness` has seen that it may be.
-        has_body = protocol.capabilities.eight_bit or self._in_one_chunk
-        body = message.envelope.body if has_body else None
-        return protocol.mail(message.envelope, size=size, body=body)
+        # Without 8BITMIME the BODY is left out: `fitness` has seen that it may be.
+        return protocol.mail(message.envelope, size=size, body=message.envelope.body)
 
     def _answered(self, step: int, reply: Reply) -> None:
         code = reply.code

@@ -6,13 +6,12 @@ Syntax alone; who may say it, and what follows from it, is decided elsewhere. Va
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from edgerelay.mail.reply import Reply
-from edgerelay.mail.xtext import is_xtext
+from edgerelay.mail.xtext import decode_xtext
 from edgerelay.smtp.events import XClient
 from edgerelay.smtp.grammar import GrammarError, hello_name
 
@@ -21,7 +20,6 @@ _BAD_ATTRIBUTE: Final = Reply(501, "5.5.4", "XCLIENT attribute not recognized, o
 _BAD_VALUE: Final = Reply(501, "5.5.4", "Bad XCLIENT attribute value")
 
 _UNKNOWN: Final = frozenset({"[UNAVAILABLE]", "[TEMPUNAVAIL]"})
-_ENCODED: Final = re.compile(r"\+([0-9A-F]{2})")
 
 
 def _address(value: str) -> str:
@@ -78,10 +76,7 @@ def xclient(argument: str) -> XClient:
 
 
 def _value(name: str, value: str) -> str:
-    if not is_xtext(value):
-        raise GrammarError(_BAD_VALUE)
-    octets = _ENCODED.sub(lambda match: chr(int(match[1], 16)), value)
     try:
-        return _ATTRIBUTES[name](octets.encode("latin-1").decode())
+        return _ATTRIBUTES[name](decode_xtext(value, "strict"))
     except (ValueError, GrammarError):
         raise GrammarError(_BAD_VALUE) from None

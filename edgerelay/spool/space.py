@@ -30,7 +30,7 @@ class Space:
     are to be reserved, 0 for none."""
 
     def __init__(self, disk: Disk, min_free: int, ballast: int = 0) -> None:
-        self.ballast = ballast
+        self._ballast = ballast
         self._least_ballast = min(ballast, LEAST_BALLAST)
         self._min_free = min_free
         self._disk = disk
@@ -69,7 +69,7 @@ class Space:
         if not self.lacks_ballast or self.is_full:
             return 0
         surplus = self.free - self._min_free
-        return ballast_for(min(surplus, self._on_disk), self.ballast)
+        return ballast_for(min(surplus, self._on_disk), self._ballast)
 
     @property
     def is_full(self) -> bool:
