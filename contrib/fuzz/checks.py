@@ -33,6 +33,7 @@ from edgerelay.smtp.parameters import mail_parameters, rcpt_parameters
 from edgerelay.smtp.server import ServerProtocol
 from edgerelay.smtp.states import State
 from edgerelay.smtp.xclient import xclient
+from tests.properties.test_smtp_data import cut, naive
 
 _POSTMASTER: Final = Mailbox("postmaster", "us.example")
 _CONTENT_LIMIT: Final = 600
@@ -41,11 +42,7 @@ _CONTENT_LIMIT: Final = 600
 def _cut(data: bytes) -> tuple[list[bytes], bytes]:
     """Segments as the first octets have it, and all of them in one."""
     sizes, whole = data[:6], data[6:]
-    pieces, at = [], 0
-    for size in sizes:
-        pieces.append(whole[at : at + size % 40])
-        at += size % 40
-    return [piece for piece in [*pieces, whole[at:]] if piece], whole
+    return cut(whole, [size % 40 for size in sizes]), whole
 
 
 def _answer(event: Event) -> Reply:
@@ -93,12 +90,12 @@ def check_commands(data: bytes) -> None:
     pieces, whole = _cut(data)
     prefix = b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
     for before in (b"", prefix):
-        cut = _converse([before, *pieces])
+        in_pieces = _converse([before, *pieces])
         together = _converse([before + whole])
         at_ends = any(isinstance(event, Refused) and event.fatal for event in together[0])
         if not at_ends:  # STARTTLS with something behind it: that is about segments
-            assert cut[:2] == together[:2]
-        for happened, said, _ in (cut, together):
+            assert in_pieces[:2] == together[:2]
+        for happened, said, _ in (in_pieces, together):
             answered = [event for event in happened if not isinstance(event, StartChunk)]
             replies = [line for line in said.split(b"\r\n")[:-1] if line[3:4] != b"-"]
             assert len(replies) == len(answered)
@@ -107,27 +104,13 @@ def check_commands(data: bytes) -> None:
                 assert word not in said
 
 
-def _naive(data: bytes) -> tuple[bytes, bytes | None]:
-    """Content and rest, octet by octet (RFC 5321 section 4.5.2)."""
-    content, at = bytearray(), 0
-    while at < len(data):
-        line_begins = at == 0 or data[at - 2 : at] == b"\r\n"
-        if line_begins and data[at : at + 3] == b".\r\n":
-            return bytes(content), data[at + 3 :]
-        if not (line_begins and data[at] == 0x2E):
-            content.append(data[at])
-        at += 1
-    return bytes(content), None
-
-
 def check_data(data: bytes) -> None:
     """The end is where RFC 5321 has it, and no bare newline passes."""
     pieces, whole = _cut(data)
     whole += b"\r\n.\r\nQUIT\r\n"
     pieces.append(b"\r\n.\r\nQUIT\r\n")
-    expected, rest = _naive(whole)
-    lone = expected.replace(b"\r\n", b"")
-    is_bare = b"\r" in lone or b"\n" in lone
+    expected, problem, _, rest = naive(whole, 0, False)
+    is_bare = problem is not None
     for normalize in (False, True):
         reader = DataReader(0, normalize=normalize)
         content = bytearray()
@@ -235,9 +218,9 @@ def check_replies(data: bytes) -> None:
             yield "broken"
 
     pieces, whole = _cut(data)
-    cut, together = list(replies(pieces)), list(replies([whole] if whole else []))
-    assert cut == together
-    for reply in cut:
+    in_pieces, together = list(replies(pieces)), list(replies([whole] if whole else []))
+    assert in_pieces == together
+    for reply in together:
         assert not isinstance(reply, Reply) or "".join(reply.lines).isprintable()
 
 

@@ -6,14 +6,16 @@ Prints the diff and the first test that failed. Exit code 1 if one was not seen.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-MUTANTS = Path(__file__).with_name("mutants")
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from planting import every, planted  # noqa: E402 (the path comes first)
+
+PARTS = ("edgerelay", "policies", "tests", "contrib/fuzz", "pyproject.toml")
 TESTS = (
     "tests/unit/smtp/test_data.py",
     "tests/dialogues",
@@ -23,13 +25,7 @@ TESTS = (
 
 
 def is_seen(mutant: Path) -> bool:
-    print(f"== {mutant.stem}\n{mutant.read_text()}", flush=True)
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory)
-        for part in ("edgerelay", "policies", "tests", "contrib/fuzz"):
-            shutil.copytree(ROOT / part, copy / part)
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        subprocess.run(["patch", "-s", "-p1", "-i", mutant], cwd=copy, check=True)
+    with planted(mutant, PARTS) as copy:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS],
             cwd=copy,
@@ -39,20 +35,10 @@ def is_seen(mutant: Path) -> bool:
             check=False,
         )
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
-    said = (
-        f"{len(failed)} tests see it: {failed[0]}" if failed else f"NOT SEEN\n{done.stdout[-500:]}"
-    )
-    print(said, "\n", flush=True)
+    said = f"{len(failed)} tests see it: {failed[0]}" if failed else "NOT SEEN"
+    print(said, "" if failed else done.stdout[-500:], flush=True)
     return bool(failed)
 
 
-def main() -> int:
-    wanted = sys.argv[1:]
-    mutants = [
-        each for each in sorted(MUTANTS.glob("*.diff")) if not wanted or each.stem in wanted
-    ]
-    return 0 if mutants and all([is_seen(mutant) for mutant in mutants]) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(every(HERE / "mutants", is_seen))

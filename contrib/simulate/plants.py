@@ -7,24 +7,20 @@ Prints the diff and at which seed, by which rule, it was found. Exit code 1 if o
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PLANTS = Path(__file__).with_name("plants")
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from planting import every, planted  # noqa: E402 (the path comes first)
+
 SEEDS = 500
 
 
 def find(plant: Path) -> bool:
-    print(f"== {plant.stem}\n{plant.read_text()}", flush=True)
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory)
-        for package in ("edgerelay", "policies"):
-            shutil.copytree(ROOT / package, copy / package)
-        subprocess.run(["patch", "-s", "-p1", "-i", plant], cwd=copy, check=True)
+    with planted(plant, ("edgerelay", "policies")) as copy:
         simulation = [sys.executable, "-m", "edgerelay.testing.simulation"]
         done = subprocess.run(
             [*simulation, f"--seeds={SEEDS}", "--stop"],
@@ -40,13 +36,5 @@ def find(plant: Path) -> bool:
     return found
 
 
-def main() -> int:
-    wanted = sys.argv[1:]
-    plants = [
-        plant for plant in sorted(PLANTS.glob("*.diff")) if not wanted or plant.stem in wanted
-    ]
-    return 0 if plants and all([find(plant) for plant in plants]) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(every(HERE / "plants", find))

@@ -18,6 +18,7 @@ from tests.e2e.support.client import Client, message
 from tests.e2e.support.edgerelay import Edgerelay, document, relay_config
 from tests.e2e.support.load import Load
 from tests.e2e.support.next_hop import NextHop
+from tests.e2e.support.tls import issue
 from tests.e2e.support.waiting import free_port, pause, wait_for
 from tests.policy_distribution import install
 
@@ -128,13 +129,6 @@ def test_listeners_come_and_go(relay: Callable[..., Edgerelay]) -> None:
         assert staying.command("NOOP").code == 250
 
 
-def issue(authority: trustme.CA, folder: Path) -> None:
-    issued = authority.issue_cert("localhost")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    (folder / "key.pem").chmod(0o600)
-    (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-
-
 def serial_shown(port: int, trusted: ssl.SSLContext) -> str:
     with Client(port) as client:
         assert client.command("STARTTLS").code == 220
@@ -148,15 +142,14 @@ def test_a_certificate_is_exchanged_in_place(
     relay: Callable[..., Edgerelay], workdir: Path
 ) -> None:
     authority = trustme.CA()
-    issue(authority, workdir)
+    tls = issue(workdir, "localhost", authority=authority)
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
-    tls = {"certificate": str(workdir / "cert.pem"), "private_key": str(workdir / "key.pem")}
     server = relay("smtp://127.0.0.1:1", listener={"tls": "starttls"}, tls=tls)
     pids = server.worker_pids()
     first = serial_shown(server.port, trusted)
     with Client(server.port) as begun:
-        issue(authority, workdir)
+        issue(workdir, "localhost", authority=authority)
         done = server.cli("reload")
         assert done.stdout == "reloaded: the certificate was exchanged\n", done.stderr
         second = serial_shown(server.port, trusted)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import trustme
 
 from tests.e2e.support.client import message
 from tests.e2e.support.edgerelay import Edgerelay
 from tests.e2e.support.next_hop import NextHop
 from tests.e2e.support.senders import SENDERS, Cannot, Mail, Sender
+from tests.e2e.support.tls import issue
 
 PAGE = Path(__file__).parents[2] / "docs/senders.md"
 DOTS = b".\r\n..\r\n.leading\r\n \r\n\r\ntext\r\n"
@@ -35,14 +35,7 @@ COLUMNS: dict[str, tuple[bytes, tuple[str, str], bool]] = {
 
 @pytest.fixture
 def tls(workdir: Path) -> dict[str, str]:
-    issued = trustme.CA().issue_cert("localhost", "127.0.0.1")
-    issued.private_key_pem.write_to_path(workdir / "key.pem")
-    (workdir / "key.pem").chmod(0o600)
-    issued.cert_chain_pems[0].write_to_path(workdir / "cert.pem")
-    return {
-        "certificate": str(workdir / "cert.pem"),
-        "private_key": str(workdir / "key.pem"),
-    }
+    return issue(workdir, "localhost", "127.0.0.1")
 
 
 @pytest.mark.parametrize("sender", SENDERS, ids=lambda s: s.name.replace(" ", "_"))

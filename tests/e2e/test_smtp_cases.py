@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from tests.e2e.support.cases import (
     Conversation,
@@ -22,6 +21,7 @@ from tests.e2e.support.cases import (
 )
 from tests.e2e.support.edgerelay import Edgerelay, relay_config
 from tests.e2e.support.next_hop import NextHop
+from tests.e2e.support.tls import issue
 from tests.e2e.support.waiting import wait_for
 
 #: Cases where we differ on purpose, each with the sentence of the RFC; two at most.
@@ -41,10 +41,6 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     directory = Path(tempfile.mkdtemp(prefix="er-", dir="/tmp"))
-    issued = trustme.CA().issue_cert("mx.edge.test")
-    (directory / "cert.pem").write_bytes(b"".join(b.bytes() for b in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(directory / "key.pem")
-    (directory / "key.pem").chmod(0o600)
     (directory / "recipients").write_text("user@local.test\npostmaster@local.test\n")
     hop = NextHop()
     config = relay_config(
@@ -52,10 +48,7 @@ def lab() -> Iterator[Lab]:
         f"smtp://127.0.0.1:{hop.port}",
         route={"domains": ["local.test"], "recipients": f"file:{directory / 'recipients'}"},
         limits={"message_size": 1_000_000},
-        tls={
-            "certificate": str(directory / "cert.pem"),
-            "private_key": str(directory / "key.pem"),
-        },
+        tls=issue(directory, "mx.edge.test"),
         hostname="mx.edge.test",
         postmaster="postmaster@local.test",
     )

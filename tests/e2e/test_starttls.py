@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.e2e.support.client import Client, message
 from tests.e2e.support.edgerelay import Edgerelay
 from tests.e2e.support.next_hop import NextHop
 from tests.e2e.support.postfix import Postfix
+from tests.e2e.support.tls import issue, untrusting
 from tests.e2e.support.tools import swaks
 from tests.e2e.support.waiting import wait_for
 
@@ -25,11 +25,7 @@ def certificate(workdir: Path) -> Path:
     folder = workdir / "tls"
     folder.mkdir()
     authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1", "postfix.test")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    (folder / "key.pem").chmod(0o600)
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(folder / "cert.pem", append=True)
+    issue(folder, "localhost", "127.0.0.1", "postfix.test", authority=authority)
     authority.cert_pem.write_to_path(folder / "ca.pem")
     return folder
 
@@ -87,11 +83,9 @@ def test_a_command_slipped_in_behind_starttls_is_never_obeyed(
             client.write(b"STARTTLS\r\nMAIL FROM:<attacker@src.test>\r\n")
             answer = client.read()
             assert answer.code >= 500
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with Client(server.port) as client:
             assert client.command("STARTTLS").code == 220
-            client.start_tls(context)
+            client.start_tls(untrusting())
             assert client.command("MAIL FROM:<a@src.test>").code == 503, "EHLO is forgotten"
             assert client.command("EHLO again.test").code == 250
             assert client.send("a@src.test", BOB, message()).code == 250

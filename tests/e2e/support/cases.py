@@ -21,6 +21,7 @@ from typing import Any, Final
 import yaml
 
 from tests.e2e.support.next_hop import NextHop, Taken
+from tests.e2e.support.tls import untrusting
 from tests.e2e.support.waiting import pause
 
 CASES: Final = Path(__file__).parents[1] / "cases"
@@ -269,10 +270,8 @@ class Conversation:
                 self.reply(until - time.monotonic())
 
     def _starttls(self, _: Step) -> None:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         self._socket.settimeout(30)
-        self._socket = context.wrap_socket(self._socket)
+        self._socket = untrusting().wrap_socket(self._socket)
 
     def _disconnect(self, step: Step) -> None:
         if step["disconnect"] == "rst":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import smtplib
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from tests.e2e.support.exim import Exim
 from tests.e2e.support.opensmtpd import OpenSmtpd
 from tests.e2e.support.postfix import Postfix
 from tests.e2e.support.process import needs, run
+from tests.e2e.support.tls import untrusting
 from tests.e2e.support.unpacked import unpacked
 from tests.e2e.support.waiting import wait_for
 
@@ -54,18 +54,11 @@ class Mail:
         return path
 
 
-def _untrusting() -> ssl.SSLContext:
-    """Encrypts, and asks for no name: the certificate is the test's own."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
 def smtplib_(mail: Mail) -> None:
     with smtplib.SMTP("127.0.0.1", mail.port, "client.test", timeout=60) as client:
         client.ehlo()
         if mail.tls:
-            client.starttls(context=_untrusting())
+            client.starttls(context=untrusting())
             client.ehlo()
         options = ["BODY=8BITMIME"] if client.has_extn("8bitmime") else []
         if mail.utf8:

@@ -16,6 +16,7 @@ from edgerelay.observe.events import MessageAccepted, RecipientRefused, SessionE
 from edgerelay.spool.api import SpoolFull, SpoolUnavailable
 
 World = Any  # tests/unit/edge/conftest.py
+ENVELOPE = "C: MAIL FROM:<a@example.com>\nS: 250 2.1.0\nC: RCPT TO:<b@example.org>\nS: 250 2.1.5"
 
 
 async def test_a_message_is_committed_before_its_250(
@@ -222,9 +223,7 @@ async def test_what_may_not_come_in_is_refused_at_the_dot(
 ) -> None:
     world.set(message_size=1000 if content[:1] == b"x" else 100_000, long_lines="reject")
     client = await world.greeted()
-    await client.dialogue(
-        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
-    )
+    await client.dialogue(f"{ENVELOPE}\nC: DATA\nS: 354")
     await client.raw(content + b".\r\n")
     assert (await client.hear()).startswith(reply)
     assert not world.spool.messages
@@ -401,9 +400,7 @@ async def test_commands_in_single_octets_are_commands(
 
 async def test_an_octet_a_minute_is_no_content(autojump_clock: MockClock, world: World) -> None:
     client = await world.greeted()
-    await client.dialogue(
-        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
-    )
+    await client.dialogue(f"{ENVELOPE}\nC: DATA\nS: 354")
     start = trio.current_time()
     with pytest.raises(ConnectionLost):
         await drip(client, b"x" * 100)
@@ -415,9 +412,7 @@ async def test_an_octet_a_minute_is_no_content(autojump_clock: MockClock, world:
 async def test_a_slow_line_may_take_its_time(autojump_clock: MockClock, world: World) -> None:
     """Longer than a session may last: it is asked to go once the transaction is over."""
     client = await world.greeted()
-    await client.dialogue(
-        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
-    )
+    await client.dialogue(f"{ENVELOPE}\nC: DATA\nS: 354")
     line = b"x" * 998 + b"\r\n"
     for _ in range(600):
         await client.raw(line * 2)
@@ -431,9 +426,7 @@ async def test_mail_data_that_stops_is_thrown_away(
     autojump_clock: MockClock, world: World
 ) -> None:
     client = await world.greeted()
-    await client.dialogue(
-        "C: MAIL FROM:<a@example.com>\nS: 250\nC: RCPT TO:<b@example.org>\nS: 250\nC: DATA\nS: 354"
-    )
+    await client.dialogue(f"{ENVELOPE}\nC: DATA\nS: 354")
     await client.say("Subject: half")
     assert (await client.hear()).startswith("421 4.4.2")
     assert await client.is_hung_up()
@@ -583,14 +576,7 @@ async def test_a_message_may_come_in_chunks(autojump_clock: MockClock, world: Wo
 
 async def test_chunks_after_reset_are_nobodys(autojump_clock: MockClock, world: World) -> None:
     client = await world.greeted()
-    await client.dialogue(
-        """
-        C: MAIL FROM:<a@example.com>
-        S: 250 2.1.0
-        C: RCPT TO:<b@example.org>
-        S: 250 2.1.5
-        """
-    )
+    await client.dialogue(ENVELOPE)
     await client.raw(b"BDAT 3\r\nx\r\nRSET\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
     heard = [await client.hear() for _ in range(4)]
     assert [reply[:3] for reply in heard] == ["250", "250", "503", "250"]
@@ -601,14 +587,7 @@ async def test_without_room_a_chunk_is_taken_and_thrown_away(
     autojump_clock: MockClock, world: World
 ) -> None:
     client = await world.greeted()
-    await client.dialogue(
-        """
-        C: MAIL FROM:<a@example.com>
-        S: 250 2.1.0
-        C: RCPT TO:<b@example.org>
-        S: 250 2.1.5
-        """
-    )
+    await client.dialogue(ENVELOPE)
     world.spool.accepts_mail = False
     await client.raw(b"BDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
     heard = [await client.hear() for _ in range(3)]
