@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from edgerelay.config.machine import machine_hostname, usable_cores
-from edgerelay.config.model import File, Listener, Route
+from edgerelay.config.model import File, Limits, Listener, Route
 from edgerelay.config.values import Config
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
 from edgerelay.pipeline.settings import PolicySettings
@@ -15,6 +15,8 @@ from edgerelay.units import PASSED
 
 DEFAULT_USER: Final = "edgerelay"
 #: Hops that cannot say whether a recipient exists: there is nobody to ask.
+#: A network may do so many times what a client may, if nothing else is said.
+_NETWORK: Final = 10
 _CANNOT_TELL: Final = (HopKind.MAILDIR, HopKind.MX)
 
 
@@ -92,6 +94,9 @@ def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) ->
         connections=limits.connections,
         connections_per_client=limits.connections_per_client,
         rate_per_client=limits.rate_per_client,
+        connections_per_network=limits.connections_per_network
+        or _NETWORK * limits.connections_per_client,
+        rate_per_network=_rate_per_network(limits),
         errors_per_session=limits.errors_per_session,
         command_timeout=limits.command_timeout,
         data_timeout=limits.data_timeout,
@@ -103,6 +108,14 @@ def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) ->
         long_lines=limits.long_lines,
         listeners=listeners,
     )
+
+
+def _rate_per_network(limits: Limits) -> tuple[int, float] | None:
+    rate = limits.rate_per_network
+    if not isinstance(rate, str):
+        return rate
+    of_client = limits.rate_per_client
+    return of_client and (_NETWORK * of_client[0], of_client[1])
 
 
 def _relay(file: File, hostname: str, workers: int, base: Path) -> RelaySettings:

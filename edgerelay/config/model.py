@@ -48,6 +48,24 @@ def _workers(value: object) -> int:
     raise ValueError('expected "auto" or a number from 1 to 1024')
 
 
+def _network_connections(value: object) -> int:
+    """ "auto" is 0 until the limit per client is known."""
+    if value == "auto":
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000_000:
+        return value
+    raise ValueError('expected "auto" or a number from 1 to 10000000')
+
+
+def _network_rate(value: object) -> tuple[int, float] | str | None:
+    if value == "auto":
+        return "auto"
+    try:
+        return units.rate(value)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "auto"') from None
+
+
 def _recipients(value: object) -> str:
     if value in ("callout", "any"):
         return str(value)
@@ -110,6 +128,8 @@ class Limits(Table):
     connections: Count = 10_000
     connections_per_client: Count = 50
     rate_per_client: Annotated[tuple[int, float] | None, _by(units.rate)] = (100, 60.0)
+    connections_per_network: Annotated[int, _by(_network_connections)] = 0
+    rate_per_network: Annotated[tuple[int, float] | str | None, _by(_network_rate)] = "auto"
     errors_per_session: Count = 20
     command_timeout: Duration = 300.0
     data_timeout: Duration = 300.0

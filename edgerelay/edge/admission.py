@@ -45,18 +45,18 @@ async def identify(
 class Place:
     """A client's place among its connections; free again once it is `left`."""
 
-    __slots__ = ("_key", "_limits", "admission")
+    __slots__ = ("_limits", "_prefixes", "admission")
 
     def __init__(self, limits: ClientLimits, client: Client, now: float) -> None:
         """``now`` is monotonic, in seconds."""
         self._limits = limits
-        self._key = client.key
+        self._prefixes = client.prefixes
         self.admission = Admission.ADMITTED
-        if self._key is not None:
-            self.admission = limits.admit(self._key, now)
+        if self._prefixes is not None:
+            self.admission = limits.admit(self._prefixes, now)
 
     def leave(self) -> None:
         """Idempotent; nothing for a client that was not admitted."""
-        if self._key is not None and self.admission is Admission.ADMITTED:
-            self._limits.release(self._key)
-        self._key = None
+        if self._prefixes is not None and self.admission is Admission.ADMITTED:
+            self._limits.release(self._prefixes)
+        self._prefixes = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from edgerelay.edge.limits import client_key
+from edgerelay.edge.limits import Prefixes, prefixes_of
 from edgerelay.net.endpoint import Address, canonical, host_and_port
 from edgerelay.units import Network
 
@@ -17,7 +17,7 @@ class Host:
 
     address: Address | None  #: None for a Unix socket
     text: str  #: the address, or ""
-    key: str | None  #: the prefix that limits go by
+    prefixes: Prefixes | None  #: what limits go by
 
     def is_in(self, networks: Sequence[Network]) -> bool:
         address = self.address
@@ -33,7 +33,7 @@ def host_of(text: str) -> Host:
         address = canonical(text)
     except ValueError:
         return Host(None, "", None)
-    return Host(address, str(address), client_key(address))
+    return Host(address, str(address), prefixes_of(address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,6 @@ class Client:
         return self.host.is_in(networks)
 
     @property
-    def key(self) -> str | None:
+    def prefixes(self) -> Prefixes | None:
         """What limits count it by; None: not limited, it is a proxy or on this machine."""
-        return self.host.key if self.named else None
+        return self.host.prefixes if self.named else None

@@ -43,6 +43,8 @@ class EdgeSettings:
     connections: int = 10_000
     connections_per_client: int = 50
     rate_per_client: tuple[int, float] | None = (100, 60.0)  #: so many in so many seconds
+    connections_per_network: int = 500
+    rate_per_network: tuple[int, float] | None = (1000, 60.0)
     errors_per_session: int = 20
     command_timeout: float = 300.0
     data_timeout: float = 300.0

@@ -1,6 +1,6 @@
-"""Limits per client hold for the machine: what each worker counts, the others learn.
+"""Limits per client and network hold for the machine: what each worker counts, others learn.
 
-Of connections held, only clients above half their limit travel back; of new ones, all that a
+Of connections held, only prefixes above half the lowest limit travel back; of new ones, all that a
 rate is counted for, so an ordinary day costs a few hundred octets a second.
 """
 
@@ -43,7 +43,7 @@ def counts_elsewhere(counts: Sequence[dict[str, int]], limit: int) -> list[dict[
 async def share_counts(living: Sequence[Counting], limit: Callable[[], int]) -> Never:
     """Exchange counts for ever; a worker is told only what changed for it.
 
-    ``living`` may change at any time; ``limit`` is of connections per client, as it is now.
+    ``living`` may change at any time; ``limit`` is the lowest of connections, as it is now.
     """
     while True:
         await trio.sleep(INTERVAL)

@@ -125,7 +125,7 @@ class Supervisor:
                     self._crew = Crew(self._config, keeping, services, self._observer)
                     self._crew.begin(self._config, self._sockets)
                     services.start_soon(self._crew.shards.run)
-                    services.start_soon(share_counts, self._crew.living, self._most_per_client)
+                    services.start_soon(share_counts, self._crew.living, self._fewest)
                     services.start_soon(self._announce)
                     services.start_soon(self._manager.watch)
                     self._services = services
@@ -134,8 +134,9 @@ class Supervisor:
             services.cancel_scope.cancel()
         return 2 if any(worker.refusal for worker in self._crew.serving) else 0
 
-    def _most_per_client(self) -> int:
-        return self._config.edge().connections_per_client
+    def _fewest(self) -> int:
+        edge = self._config.edge()
+        return min(edge.connections_per_client, edge.connections_per_network)
 
     async def _announce(self) -> None:
         await self._crew.ready()

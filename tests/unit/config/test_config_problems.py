@@ -101,6 +101,15 @@ TABLES = [
         'limits.rate_per_client: expected a rate such as "100/m" (per s, m or h), or "off"',
     ),
     (
+        '[limits]\nrate_per_network = "0/m"',
+        'limits.rate_per_network: expected a rate such as "100/m" (per s, m or h), or "off", '
+        'or "auto"',
+    ),
+    (
+        "[limits]\nconnections_per_network = 0",
+        'limits.connections_per_network: expected "auto" or a number from 1 to 10000000',
+    ),
+    (
         '[access]\nrelay_from = ["lan"]',
         'access.relay_from[1]: expected a network such as "192.0.2.0/24"',
     ),

@@ -25,7 +25,7 @@ def test_networks_know_their_own_family() -> None:
 
 def test_a_proxy_that_names_nobody_is_not_limited() -> None:
     proxy = Client.from_peer("10.0.0.1:4000")
-    assert proxy.key == "10.0.0.1/32"
-    assert proxy.unnamed().key is None
+    assert proxy.prefixes == ("10.0.0.1/32", "10.0.0.0/24")
+    assert proxy.unnamed().prefixes is None
     assert proxy.unnamed().endpoint == "10.0.0.1:4000"
     assert Client.behind_proxy(canonical("2001:db8::5"), 9).endpoint == "[2001:db8::5]:9"
