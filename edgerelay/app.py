@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -56,13 +57,15 @@ from edgerelay.control.messages import (
 )
 from edgerelay.control.queue import answer_queue
 from edgerelay.control.status import worker_status
-from edgerelay.edge.settings import ListenerSettings, ListenerTls
+from edgerelay.edge.door import connections_within
+from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
 from edgerelay.ground import real_ground
 from edgerelay.net.endpoint import endpoint_text
 from edgerelay.net.tls import ServerTls, server_context
 from edgerelay.observe.counters import Counters
 from edgerelay.observe.events import Event, LaneUp, Observer, Trouble
 from edgerelay.observe.log import LogWriter
+from edgerelay.observe.pace import TOLD_EVERY, Pace
 from edgerelay.observe.tee import tee
 from edgerelay.pipeline.policies import NotOpened
 from edgerelay.runtime import Clock, in_thread
@@ -169,7 +172,8 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
     Raises `SpoolError` before anything has started.
     """
     counters, answered, orders = Counters(), LanesThatAnswered(), Orders()
-    observer = tee(counters, answered, log)
+    pace = Pace(log, clock)
+    observer = tee(counters, answered, pace)
 
     def open_shard(name: str) -> open_spool:
         return open_spool(
@@ -181,12 +185,18 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
         )
 
     async with AsyncExitStack() as stack:
+        stack.callback(pace.tell)
         name, spool = await _own_shard(assignment, open_shard, observer, stack)
         services = known(await stack.enter_async_context(trio.open_nursery()), "services")
         stack.callback(services.cancel_scope.cancel)
         ground = await real_ground(assignment, open_shard, observer, clock, services, stack)
         assembling = assemble(
-            assignment.edge, assignment.relay, assignment.policies, name, spool, ground
+            _with_headroom(assignment.edge, observer),
+            assignment.relay,
+            assignment.policies,
+            name,
+            spool,
+            ground,
         )
         try:
             station = await stack.enter_async_context(assembling)
@@ -201,6 +211,7 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
 
         services.start_soon(_listen, channel, worker, services)
         services.start_soon(_report, channel, station, answered)
+        services.start_soon(_tell_of_shed, pace)
         async with trio.open_nursery() as delivering:
             known(delivering, "deliveries").start_soon(station.shards.run)
             await _receive(worker, channel)
@@ -231,6 +242,25 @@ async def _own_shard(
             what = "cannot be opened: mail is taken into a new one"
             observer(Trouble(where=f"shard {name}", what=what, detail=str(error)))
     raise AssertionError("unreachable: there are always new names")
+
+
+def _with_headroom(edge: EdgeSettings, observer: Observer) -> EdgeSettings:
+    """No more connections than leave descriptors for deliveries, the spool and look-ups."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return edge
+    connections = connections_within(edge.connections, descriptors)
+    if connections < edge.connections:
+        what = f"takes {connections} connections, not limits.connections = {edge.connections}"
+        detail = f"the kernel gives this process {descriptors} file descriptors (LimitNOFILE)"
+        observer(Trouble(where="edge", what=what, detail=detail))
+    return replace(edge, connections=connections)
+
+
+async def _tell_of_shed(pace: Pace) -> Never:
+    while True:
+        await trio.sleep(TOLD_EVERY)
+        pace.tell()
 
 
 async def _receive(worker: Worker, channel: Channel) -> None:

@@ -51,6 +51,8 @@ _LAST_WORDS: Final = {
     "errors": ("4.7.0", "Too many errors"),
     "too many connections": ("4.7.0", "Too many connections from your network"),
     "too many new connections": ("4.7.0", "Too many new connections from your network"),
+    "full": ("4.3.2", "All our places are taken, try again later"),
+    "stress": ("4.3.2", "Others wait for your place, try again later"),
     "trouble": ("4.3.0", "Local trouble, try again later"),
 }
 

@@ -11,19 +11,20 @@ import socket
 from typing import Final, Never
 
 import trio
-from trio.lowlevel import ParkingLot, wait_readable
+from trio.lowlevel import wait_readable
 
 from edgerelay.edge.boundary import Recipients, RouteTo, no_route
+from edgerelay.edge.door import Door, patience_of, patience_under_stress, turn_away
 from edgerelay.edge.limits import ClientLimits
 from edgerelay.edge.session import Session
-from edgerelay.edge.settings import EdgeSettings, ListenerSettings
+from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
 from edgerelay.edge.shared import Shared
 from edgerelay.net.endpoint import endpoint_text
 from edgerelay.net.reaper import Reaper
 from edgerelay.net.socket_transport import SocketTransport
 from edgerelay.net.transport import Transport
 from edgerelay.observe.escape import escape
-from edgerelay.observe.events import Observer, Trouble
+from edgerelay.observe.events import Observer, Stress, Trouble, TurnedAway
 from edgerelay.pipeline.policies import NO_POLICIES, Policies
 from edgerelay.runtime import Clock
 from edgerelay.spool.api import Spool
@@ -32,6 +33,10 @@ from edgerelay.spool.api import Spool
 _AT_ONCE: Final = 64
 #: Of file descriptors or memory there is none: wait for sessions to end, in seconds.
 _BACK_OFF: Final = 0.25
+#: Seconds between two lines that say so.
+_SAY_SO_EVERY: Final = 10.0
+#: Seconds at the cap before the next ones are turned away: another worker may have room.
+_FULL_FOR: Final = 0.25
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -55,15 +60,21 @@ class Edge:
         )
         self._reaper = reaper
         self._sessions: set[Session] = set()
-        self._accepted = 0  # connections that hold a place, their session begun or not
-        self._room = ParkingLot()
+        self._door = Door(settings.connections, self._on_stress)
+        self._said_so = float("-inf")  # that nothing can be accepted
 
     def gauges(self) -> dict[str, int]:
-        """Counts at this moment; ``content`` is in octets that are neither ours nor refused."""
+        """Counts at this moment.
+
+        ``content`` is in octets that are neither ours nor refused; ``content_in_memory`` those
+        of them that are in no file. ``stress`` is 1 while waits are short.
+        """
         return {
             "sessions": len(self._sessions),
             "transactions": self._shared.transactions,
             "content": self._shared.content,
+            "content_in_memory": self._shared.buffered,
+            "stress": int(self._shared.is_stressed),
         }
 
     @property
@@ -75,27 +86,58 @@ class Edge:
     ) -> Never:
         """Accept from a listening, non-blocking socket until cancelled.
 
-        At the cap of ``connections`` it stops accepting: the kernel's queue and the other
-        workers take what comes.
+        At the cap of ``connections`` the kernel's queue and the other workers take what comes;
+        who still waits after that hears 421.
         """
-        most = self._shared.settings.connections
+        door = self._door
         if sock.family != socket.AF_UNIX:  # what is accepted from it inherits that
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while True:
-            if self._accepted >= most:
-                await self._room.park()
+            if not door.left:
+                await door.wait(_FULL_FOR)
+                if not door.left:
+                    await self._turn_away(sock, listener)
                 continue
             await wait_readable(sock)
-            for _ in range(min(_AT_ONCE, most - self._accepted)):
-                try:
-                    connection, address = sock.accept()
-                except BlockingIOError:
+            for _ in range(min(_AT_ONCE, door.left)):
+                accepted = await self._accept(sock)
+                if accepted is None:
                     break
-                except OSError as error:
-                    await self._survive(error)
-                    break
-                self._accepted += 1
-                sessions.start_soon(self._run_accepted, connection, address, listener)
+                door.enter()
+                sessions.start_soon(self._run_accepted, *accepted, listener)
+
+    async def _accept(self, sock: socket.socket) -> tuple[socket.socket, object] | None:
+        try:
+            return sock.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            await self._survive(error)
+            return None
+
+    async def _turn_away(self, sock: socket.socket, listener: ListenerSettings) -> None:
+        for _ in range(_AT_ONCE):
+            accepted = await self._accept(sock)
+            if accepted is None:
+                return
+            connection, address = accepted
+            client = endpoint_text(connection.family, address)
+            turn_away(
+                connection,
+                self._shared.settings.hostname,
+                speaks_tls=listener.tls is ListenerTls.IMPLICIT,
+            )
+            self._shared.observer(TurnedAway(client=client, listener=listener.name, why="full"))
+
+    def _on_stress(self, is_on: bool) -> None:
+        shared, settings = self._shared, self._shared.settings
+        shared.is_stressed = is_on
+        shared.patience = patience_under_stress(settings) if is_on else patience_of(settings)
+        taken = self._door.taken
+        shared.observer(Stress(is_on=is_on, connections=taken, at_most=settings.connections))
+        if is_on:
+            for session in list(self._sessions):
+                session.hurry()
 
     async def run_session(self, transport: Transport, listener: ListenerSettings) -> None:
         """Serve one connection to its end. Raises nothing but Cancelled."""
@@ -124,8 +166,7 @@ class Edge:
             if transport is not None:
                 await self.run_session(transport, listener)
         finally:
-            self._accepted -= 1
-            self._room.unpark()
+            self._door.leave()
 
     def _transport(self, sock: socket.socket, address: object) -> SocketTransport | None:
         try:
@@ -139,6 +180,9 @@ class Edge:
     async def _survive(self, error: OSError) -> None:
         # Anything else is about one connection that has gone already (accept(2)).
         if error.errno in _EXHAUSTED:
-            detail = error.strerror or ""
-            self._shared.observer(Trouble(where="edge", what="cannot accept", detail=detail))
+            now = trio.current_time()
+            if now - self._said_so >= _SAY_SO_EVERY:
+                self._said_so = now
+                detail = error.strerror or ""
+                self._shared.observer(Trouble(where="edge", what="cannot accept", detail=detail))
             await trio.sleep(_BACK_OFF)

@@ -57,7 +57,9 @@ class Session(Commands):
         "_beside",
         "_has_answered",
         "_has_teased",
+        "_is_hurried",
         "_is_late",
+        "_is_listening",
         "_listener",
         "_place",
         "_said",
@@ -75,6 +77,8 @@ class Session(Commands):
         self._said: list[bytes] = []  # replies of a pipelined group, for one write
         self._beside: trio.Nursery | None = None  # where policies work
         self._is_late = False  # what was answered had to wait, and so did its client
+        self._is_listening = False  # the client's turn
+        self._is_hurried = False  # it has less time, for others wait for its place
         self._spoken_for: XClient | None = None  # somebody else, from now on
         self._has_teased = False
         self._has_answered = True  # since we asked for more last
@@ -87,6 +91,13 @@ class Session(Commands):
             # Whoever is about to wait, but does not yet, is found by the reaper.
             self._transport.deadline = trio.current_time()
             self._transport.expire()
+
+    def hurry(self) -> None:
+        """Wait no longer for this client than for those who speak from now on."""
+        if self._is_listening:
+            self._is_hurried = True
+            soon = trio.current_time() + self._patience()
+            self._transport.deadline = min(self._transport.deadline, soon)
 
     async def run(self) -> None:
         """Serve until the end. Raises nothing but Cancelled."""
@@ -126,7 +137,7 @@ class Session(Commands):
             case _EndedError():
                 self._end = error.why
             case DeadlinePassed():
-                self._end = "shutdown" if self._shared.stopping else "timeout"
+                self._end = self._why_late()
             case TransportError():
                 self._end = self._end or "lost"
                 return
@@ -134,6 +145,11 @@ class Session(Commands):
                 self._end = "trouble"
                 self._record.fail(error)
         await self._farewell(self._end)
+
+    def _why_late(self) -> str:
+        if self._shared.stopping:
+            return "shutdown"
+        return "stress" if self._is_hurried else "timeout"
 
     async def _hang_up(self) -> None:
         """Close; another connection of the same client may have its place. Idempotent."""
@@ -198,7 +214,7 @@ class Session(Commands):
             transport.unattend()
             answered = now()
             # The client's time to hear the answer begins with the answer.
-            transport.deadline = answered + self._shared.settings.command_timeout
+            transport.deadline = answered + self._shared.patience.command
             if answered - started > _PROMPT:
                 self._is_late = True
 
@@ -323,7 +339,9 @@ class Session(Commands):
             if self._end or self._spoken_for is not None:
                 return
             transport.deadline = self._next_deadline()
+            self._is_listening = True
             data = await transport.receive()
+            self._is_listening = False
             if not data:
                 return
             self._record.octets += len(data)
@@ -371,6 +389,7 @@ class Session(Commands):
     def _next_deadline(self) -> float:
         """Until when the client may stay silent. Raises if it is to say nothing more."""
         settings, now, transaction = self._shared.settings, self._record.now(), self._transaction
+        self._is_hurried = self._shared.is_stressed
         if self._has_answered:
             self._has_answered = False
             self._since, self._since_octets = now, self._record.octets
@@ -380,15 +399,24 @@ class Session(Commands):
                 raise _EndedError("shutdown")
             if now - self._record.started >= settings.session_timeout:
                 raise _EndedError("too long")
-        elif transaction.is_receiving:
+        elif not transaction.is_receiving:
+            # Who begins one after the other, or never goes on with it, ends as well.
+            if now - self._record.started >= 2 * settings.session_timeout:
+                raise _EndedError("too long")
+        else:
             began = now
             if settings.min_data_rate:
                 # However the octets are spread, they must come to so many a second.
                 octets = self._record.octets - self._since_octets
                 began = min(now, self._since + octets / settings.min_data_rate)
-            return began + settings.data_timeout
+            return began + self._patience()
         # An octet of a command is no command: who drips them has no more time than who is silent.
-        return self._since + settings.command_timeout
+        return self._since + self._patience()
+
+    def _patience(self) -> float:
+        patience = self._shared.patience
+        is_receiving = self._transaction is not None and self._transaction.is_receiving
+        return patience.data if is_receiving else patience.command
 
     async def _secure(self) -> None:
         await self._transport.send(self._take_said())

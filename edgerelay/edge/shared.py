@@ -8,6 +8,7 @@ from typing import Final
 
 from edgerelay.edge.boundary import Recipients, RouteTo, no_route
 from edgerelay.edge.client import host_of
+from edgerelay.edge.door import patience_of
 from edgerelay.edge.limits import ClientLimits
 from edgerelay.edge.settings import EdgeSettings
 from edgerelay.mail.address import Mailbox
@@ -19,6 +20,10 @@ from edgerelay.spool.api import Spool
 #: No vowels, nothing that looks like another: a token is read aloud on the telephone.
 _LETTERS: Final = "23456789BCDFGHJKLMNPQRSTVWXZ"
 
+#: New content is refused beyond `content_memory`; memory for what has begun goes as far as this.
+_BEGUN: Final = 1.25
+_BEGUN_AT_LEAST: Final = 1024 * 1024
+
 
 class Shared:
     """Lives as long as its `Edge`."""
@@ -26,11 +31,14 @@ class Shared:
     __slots__ = (
         "_numbers",
         "_tag",
+        "buffered",
         "clock",
         "content",
+        "is_stressed",
         "limits",
         "may_relay",
         "observer",
+        "patience",
         "policies",
         "postmaster",
         "recipients",
@@ -70,6 +78,9 @@ class Shared:
             *settings.remove_results_of,
         )
         self.content = 0  #: octets of content in flight
+        self.buffered = 0  #: those of them that are in memory
+        self.patience = patience_of(settings)  #: with clients, at this moment
+        self.is_stressed = False
         self.transactions = 0  #: open mail transactions
         self.stopping = False
         # Microseconds at the start tell workers, and one worker's lives, apart.
@@ -84,6 +95,11 @@ class Shared:
 
     def _is_in_relay_from(self, address: str) -> bool:
         return host_of(address).is_in(self.settings.relay_from)
+
+    @property
+    def has_memory(self) -> bool:
+        """Content that has begun to come may go on. What is in files is the disk's to bound."""
+        return self.buffered <= self.settings.content_memory * _BEGUN + _BEGUN_AT_LEAST
 
     @property
     def has_room(self) -> bool:

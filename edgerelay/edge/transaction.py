@@ -56,6 +56,7 @@ NO_JUDGEMENT: Final = Judgement()
 
 class MailTransaction:
     __slots__ = (
+        "_buffered",
         "_content",
         "_counted",
         "_doomed",
@@ -77,7 +78,8 @@ class MailTransaction:
         self._content: Content | None = None
         self._scanner: HeaderScanner | None = None
         self._doomed: Reply | None = None  # known before the final dot
-        self._counted = 0
+        self._counted = 0  # octets of content that came
+        self._buffered = 0  # those of them that are in memory
         shared.transactions += 1
 
     @property
@@ -109,13 +111,23 @@ class MailTransaction:
             scanner.feed(chunk)
             if scanner.received > MAX_RECEIVED or scanner.own_hops > MAX_OWN_HOPS:
                 return self.doom(LOOP)
-        self._counted += len(chunk)
-        self._shared.content += len(chunk)
+        if not self._shared.has_memory:
+            return self.doom(NO_ROOM)
+        self._count(len(chunk))
         if content.feed(chunk):
             try:
                 await content.flush()
             except SpoolError as error:
-                self.doom(self._not_stored(error))
+                return self.doom(self._not_stored(error))
+            self._count(0, in_memory=-self._buffered)
+
+    def _count(self, octets: int, *, in_memory: int | None = None) -> None:
+        """Add to what is in flight, here and in all."""
+        in_memory = octets if in_memory is None else in_memory
+        self._counted += octets
+        self._buffered += in_memory
+        self._shared.content += octets
+        self._shared.buffered += in_memory
 
     def refusal(self, end: EndOfData | EndOfChunk) -> Reply | None:
         """Why it cannot be taken, whatever anybody thinks of it."""
@@ -267,8 +279,7 @@ class MailTransaction:
         if self._content is not None:
             self._content.discard()
             self._content = None
-        self._shared.content -= self._counted
-        self._counted = 0
+        self._count(-self._counted, in_memory=-self._buffered)
 
     def _not_stored(self, error: SpoolError) -> Reply:
         self._shared.observer(Trouble(where="spool", what="mail not stored", detail=str(error)))

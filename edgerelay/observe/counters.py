@@ -15,7 +15,9 @@ from edgerelay.observe.events import (
     RecipientRefused,
     Reported,
     SessionEnded,
+    TurnedAway,
 )
+from edgerelay.observe.pace import shed_for
 
 _OUTCOMES: Final = {"2": "delivered", "4": "deferred", "5": "failed"}
 
@@ -24,7 +26,8 @@ class Counters:
     """An observer that adds up. Keys of `counts`, all from zero:
 
     sessions (ended), accepted (messages), octets (of accepted messages), refused, delivered,
-    deferred and failed (recipients), reports, held (deliveries), lane_down.
+    deferred and failed (recipients), reports, held (deliveries), lane_down, shed (connections
+    and transactions refused to protect the relay).
     """
 
     def __init__(self) -> None:
@@ -32,9 +35,10 @@ class Counters:
         # A table from class to function: an event is counted with one look-up, and most
         # kinds of event not at all.
         self._count: Final[dict[type[Event], Callable[[Any], None]]] = {
-            SessionEnded: lambda _: self._add("sessions"),
+            SessionEnded: self._session,
+            TurnedAway: lambda _: self._add("shed"),
             MessageAccepted: self._accepted,
-            RecipientRefused: lambda _: self._add("refused"),
+            RecipientRefused: self._refused,
             Delivery: self._delivery,
             Reported: lambda _: self._add("reports"),
             Held: lambda _: self._add("held"),
@@ -47,6 +51,16 @@ class Counters:
 
     def _add(self, what: str, n: int = 1) -> None:
         self.counts[what] += n
+
+    def _session(self, event: SessionEnded) -> None:
+        self._add("sessions")
+        if shed_for(event):
+            self._add("shed")
+
+    def _refused(self, event: RecipientRefused) -> None:
+        self._add("refused")
+        if shed_for(event):
+            self._add("shed")
 
     def _accepted(self, event: MessageAccepted) -> None:
         self._add("accepted")

@@ -87,6 +87,30 @@ class SessionEnded(Event, tag="session"):
     end: str  # "quit", "lost", "timeout", "errors", "shutdown", "refused", ...
 
 
+class TurnedAway(Event, tag="turned_away"):
+    """A connection that got no session: a 421, and it was closed."""
+
+    client: str
+    listener: str
+    why: str  # "full": all `connections` are taken
+
+
+class Stress(Event, tag="stress"):
+    """Nearly all places are taken, and waits are short; or they are not any more."""
+
+    is_on: bool
+    connections: int
+    at_most: int
+
+
+class Shed(Event, tag="shed"):
+    """What was refused to protect the relay, and which lines were not written, lately."""
+
+    refused: dict[str, int]  # by cause: "full", "no room", "too many connections", ...
+    unwritten: dict[str, int]  # by the end of the session that has no line, or the cause
+    seconds: float  # so long
+
+
 class RecipientRefused(Event, tag="refused"):
     """MAIL, RCPT or a message was answered 4yz or 5yz."""
 

@@ -22,11 +22,13 @@ from edgerelay.observe.events import (
     Held,
     LaneDown,
     PolicyFailed,
+    Shed,
+    Stress,
     Trouble,
     WorkerEnded,
 )
 
-_WARNINGS: Final = frozenset({Trouble, LaneDown, Held, Dropped, PolicyFailed, Expired})
+_WARNINGS: Final = frozenset({Trouble, LaneDown, Held, Dropped, PolicyFailed, Expired, Shed})
 _encoder: Final = msgspec.json.Encoder()
 # JSON escapes C0 itself; these pass it by: DEL, C1, and what `escape` calls harmful.
 _PASSED_BY_JSON: Final = re.compile(
@@ -40,6 +42,8 @@ def level_of(event: Event) -> str:
     """ "info", "warning" or "error": an error is the death of a process of ours."""
     if type(event) is Delivery:
         return "warning" if event.outcome == "failed" else "info"
+    if type(event) is Stress:
+        return "warning" if event.is_on else "info"
     if type(event) is WorkerEnded:
         return "info" if event.expected else "error"
     return "warning" if type(event) in _WARNINGS else "info"

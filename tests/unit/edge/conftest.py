@@ -203,7 +203,7 @@ class World:
 
     async def assert_nothing_leaks(self) -> None:
         assert (await self.spool.gauges()).in_flight == 0
-        assert self.edge.gauges() == {"sessions": 0, "transactions": 0, "content": 0}
+        assert not any(self.edge.gauges().values())
 
 
 def wall_clock() -> float:

@@ -746,3 +746,22 @@ async def test_guessing_at_recipients_takes_longer_each_time(
         await client.dialogue(f"C: RCPT TO:<{number}@elsewhere.example>\nS: 550")
         took.append(trio.current_time() - started)
     assert took == [0.0] * 10 + [1.0, 2.0, 4.0, 4.0, 4.0]
+
+
+async def test_nothing_said_inside_a_transaction_keeps_a_session_for_ever(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(session_timeout=600.0, command_timeout=300.0)
+    client = await world.greeted()
+    await client.dialogue("C: MAIL FROM:<a@example.com>\nS: 250")
+    for _ in range(10):
+        await trio.sleep(100)
+        await client.dialogue("C: NOOP\nS: 250")
+    await trio.sleep(199)
+    await client.raw(b"NOOP\r\n")
+    assert (await client.hear()).startswith("250")
+    await trio.sleep(2)
+    await client.raw(b"NOOP\r\n")
+    await client.hear()
+    assert (await client.hear()).startswith("421 4.4.2 mx.example.org This session has lasted")
+    assert await client.is_hung_up()

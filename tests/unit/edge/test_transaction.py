@@ -6,7 +6,7 @@ from typing import Any
 
 from trio.testing import MockClock
 
-from edgerelay.edge.replies import LOOP, PROBLEMS
+from edgerelay.edge.replies import LOOP, NO_ROOM, PROBLEMS
 from edgerelay.edge.transaction import Committed, MailTransaction
 from edgerelay.mail.address import NULL_REVERSE_PATH, ForwardPath, Mailbox
 from edgerelay.mail.envelope import ClientFacts, Envelope, Recipient
@@ -43,7 +43,8 @@ async def test_what_was_committed_is_not_discarded(
 async def test_a_problem_leaves_nothing(autojump_clock: MockClock, world: World) -> None:
     transaction = begin(world)
     await transaction.receive(b"half")
-    assert world.edge.gauges() == {"sessions": 0, "transactions": 1, "content": 4}
+    gauges = world.edge.gauges()
+    assert (gauges["transactions"], gauges["content"], gauges["content_in_memory"]) == (1, 4, 4)
     result = await transaction.commit(EndOfData(DataProblem.TOO_BIG, 5000), CLIENT, "T")
     assert result == PROBLEMS[DataProblem.TOO_BIG]
     transaction.close()
@@ -70,3 +71,34 @@ async def test_a_mailbox_is_known_by_its_domain_without_case(
     assert not transaction.knows(to("B@example.org"))
     assert not transaction.knows(to("b@example.net"))
     transaction.close()
+
+
+async def test_only_what_is_in_memory_counts_against_the_memory(
+    autojump_clock: MockClock, world: World
+) -> None:
+    transaction = begin(world)
+    for _ in range(6):
+        await transaction.receive(b"x" * 100_000)
+    gauges = world.edge.gauges()
+    assert gauges["content"] == 600_000
+    assert gauges["content_in_memory"] <= 300_000
+    transaction.close()
+    await world.assert_nothing_leaks()
+
+
+async def test_when_memory_is_used_up_who_goes_on_sending_is_refused(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(content_memory=100)
+    small = [begin(world) for _ in range(20)]
+    for transaction in small:
+        await transaction.receive(b"Subject: x\r\n\r\n" + b"y" * 100_000)
+    for transaction in small:
+        await transaction.receive(b"\r\n")
+    results = [await t.commit(EndOfData(None, 9), CLIENT, "T") for t in small]
+    refused = [result for result in results if result == NO_ROOM]
+    assert 0 < len(refused) < 20
+    assert all(isinstance(each, Committed) for each in results if each not in refused)
+    for transaction in small:
+        transaction.close()
+    await world.assert_nothing_leaks()

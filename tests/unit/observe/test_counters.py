@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from edgerelay.observe.counters import Counters
-from edgerelay.observe.events import Delivery, LaneUp, MessageAccepted, RecipientRefused
+from edgerelay.observe.events import (
+    Delivery,
+    LaneUp,
+    MessageAccepted,
+    RecipientRefused,
+    TurnedAway,
+)
 
 MESSAGE = MessageAccepted(
     queue_id="A1",
@@ -58,3 +66,10 @@ def test_other_events_cost_a_look_up_and_nothing_else() -> None:
     counters = Counters()
     counters(LaneUp(lane="mx"))
     assert not counters.counts
+
+
+def test_what_was_refused_to_protect_the_relay_is_counted_as_that() -> None:
+    counters = Counters()
+    counters(TurnedAway(client="192.0.2.1:1", listener="l", why="full"))
+    counters(msgspec.structs.replace(REFUSED, reply="452 4.3.1 Insufficient system storage"))
+    assert counters.counts == {"refused": 1, "shed": 2}
