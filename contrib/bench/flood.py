@@ -159,7 +159,7 @@ def main() -> int:
             policy=[{"use": "access"}, {"use": "dkim"}],
         )
         with Edgerelay(path / "relay", config) as relay:
-            flood = Flood(relay.port)
+            flood, started = Flood(relay.port), time.monotonic()
             (worker,) = relay.worker_pids()
             memory = []
             for part, within in ((count // 4, WITHIN / 4), (count, WITHIN)):
@@ -172,6 +172,12 @@ def main() -> int:
             with suppress(AssertionError):
                 wait_for("all mail", lambda: flood.acknowledged <= arrivals(hop).keys(), 60)
             left = gauges(relay)
+            pause(11)  # the last sum is told within ten seconds
+            shed = relay.find("shed")
+            lines = [each for each in relay.find("session") if not each["accepted"]]
+            empty = sum(1 for each in lines if not each["refused"])
+            unwritten = sum((Counter(each["unwritten"]) for each in shed), Counter[str]())
+            seconds = time.monotonic() - started
             same = relay.worker_pids() == [worker]
             lost = flood.acknowledged - arrivals(hop).keys()
     show("a flood", ("connections", "seconds", "RSS of the worker MiB"), rows)
@@ -183,6 +189,8 @@ def main() -> int:
         (f"the gauges are back to zero {left or ''}", not left),
         ("memory returns to within 10 %", memory[1] <= 1.1 * memory[0]),
         (f"nothing acknowledged is lost ({len(lost)})", not lost),
+        (f"empty sessions have {empty} lines in all", empty <= 200 + 20 * seconds),
+        (f"and the log says what has none: {dict(unwritten)}", bool(unwritten)),
     )
 
 
