@@ -18,7 +18,7 @@ from edgerelay.edge.policing import Judgement, Policing, Refusal
 from edgerelay.edge.record import Record
 from edgerelay.edge.shared import Shared
 from edgerelay.edge.transaction import NO_JUDGEMENT, Committed, MailTransaction
-from edgerelay.mail.address import ReversePath
+from edgerelay.mail.address import ForwardPath, ReversePath
 from edgerelay.mail.envelope import ClientFacts
 from edgerelay.mail.reply import Reply
 from edgerelay.mail.trace import protocol_name
@@ -54,6 +54,7 @@ class Commands(ABC):
     """Base of `Session`: the conversation's state, and what the commands make of it."""
 
     __slots__ = (
+        "_each",
         "_end",
         "_extended",
         "_guesses",
@@ -84,6 +85,7 @@ class Commands(ABC):
         self._guesses = 0  # recipients refused for good
         self._spoke_early = False  # before the greeting
         self._is_deaf = False  # refused before the greeting: QUIT is all that is left
+        self._each: list[Reply] = []  # for each recipient, said before the reply
         self._end = ""  # how it ended, once it is to end
 
     @abstractmethod
@@ -151,7 +153,9 @@ class Commands(ABC):
         return self._mail(event)
 
     def _mail(self, event: Mail) -> Reply:
-        self._transaction = MailTransaction(self._shared, event.envelope, self._record.now())
+        self._transaction = MailTransaction(
+            self._shared, event.envelope, self._record.now(), prdr=event.prdr
+        )
         return replies.MAIL_OK
 
     async def _on_rcpt(self, event: Rcpt) -> Reply:
@@ -161,6 +165,7 @@ class Commands(ABC):
         if self._spoke_early:
             return self._refuse_early(transaction.envelope.reverse_path, recipient.forward_path)
         if transaction.knows(recipient):
+            transaction.add_again(recipient)
             return replies.RCPT_OK
         reverse_path, forward_path = transaction.envelope.reverse_path, recipient.forward_path
         if transaction.recipients >= self._shared.settings.recipients_per_message:
@@ -245,9 +250,29 @@ class Commands(ABC):
         self._end_transaction()
         if not isinstance(result, Committed):
             return self._refuse("data", result, transaction.envelope.reverse_path)
+        refused = {} if isinstance(judgement, Reply) else transaction.refused(judgement)
         if result.is_kept:  # else its event says that it is dropped
-            self._record.accept(result, transaction)
+            self._record.accept(result, transaction, len(refused))
+        if refused and not isinstance(judgement, Reply):
+            self._refuse_each(transaction, refused, judgement)
         return replies.queued(result.queue_id)
+
+    def _refuse_each(
+        self,
+        transaction: MailTransaction,
+        refused: Mapping[ForwardPath, Reply],
+        judgement: Judgement,
+    ) -> None:
+        """Each recipient hears its own (draft-hall-prdr): nobody is reported what is said here."""
+        said = {path: replies.for_one(reply) for path, reply in refused.items()}
+        for path, reply in said.items():
+            by = judgement.deciders.get(path, "")
+            self._record.refuse("data", reply, transaction.envelope.reverse_path, path, by)
+        token = self._record.token
+        self._each = [
+            replies.signed(said[path], token) if path in said else replies.OK
+            for path in transaction.answered
+        ]
 
     async def _judge(
         self, transaction: MailTransaction, event: EndOfData

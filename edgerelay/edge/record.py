@@ -48,7 +48,8 @@ class Record:
         self.errors = 0  #: that spend the session's budget
         self.octets = 0  #: received
 
-    def accept(self, message: Committed, transaction: MailTransaction) -> None:
+    def accept(self, message: Committed, transaction: MailTransaction, refused: int = 0) -> None:
+        """``refused`` of its recipients had a reply of their own."""
         self.accepted += 1
         self._observer(
             MessageAccepted(
@@ -57,7 +58,7 @@ class Record:
                 client=self.client.endpoint,
                 helo=self.helo,
                 reverse_path=escape(str(transaction.envelope.reverse_path)),
-                recipients=transaction.recipients,
+                recipients=transaction.recipients - refused,
                 size=message.size,
                 duration=round(self.now() - transaction.started, 6),
                 score=message.score,

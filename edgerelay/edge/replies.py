@@ -100,6 +100,12 @@ def chunk(size: int) -> Reply:
     return Reply(250, "2.0.0", f"Ok: {size} octets")
 
 
+def for_one(reply: Reply) -> Reply:
+    """A policy's word for one recipient of several: with it no session can end."""
+    said = of_a_policy(reply)
+    return replace(said, code=451) if said.code == 421 else said
+
+
 def queued(queue_id: str) -> Reply:
     return Reply(250, "2.0.0", f"Ok: queued as {queue_id}")
 

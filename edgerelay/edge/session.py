@@ -372,7 +372,12 @@ class Session(Commands):
                 self._spoken_for = event  # and answered with a greeting, or less
                 return
             answer = self._answer_to(event)
-            said.append(protocol.send(answer if isinstance(answer, Reply) else await answer))
+            reply = answer if isinstance(answer, Reply) else await answer
+            if self._each:
+                each, self._each = self._each, []
+                said.append(protocol.send_for_each(each, reply))
+            else:
+                said.append(protocol.send(reply))
             if type(event) is StartTls:
                 await self._secure()
             elif len(said) >= _TURN or self._is_late:
@@ -445,6 +450,7 @@ def _offer(settings: EdgeSettings, listener: ListenerSettings, starttls: bool) -
         recipients=settings.recipients_per_message,
         binarymime=listener.binarymime,
         requiretls=listener.tls is ListenerTls.IMPLICIT,
+        prdr=True,
     )
 
 

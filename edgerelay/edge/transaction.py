@@ -23,7 +23,7 @@ from edgerelay.observe.events import MessageDiscarded, Trouble
 from edgerelay.pipeline import authentication_results
 from edgerelay.pipeline.edits import apply
 from edgerelay.pipeline.message import HeaderTooLarge, ReadMessage, read_message
-from edgerelay.policy import Discard, Hold, Reject
+from edgerelay.policy import Defer, Discard, Hold, Reject
 from edgerelay.smtp.events import EndOfChunk, EndOfData
 from edgerelay.spool.api import (
     REFUSED_LANE,
@@ -62,19 +62,25 @@ class MailTransaction:
         "_doomed",
         "_lanes",
         "_mailboxes",
+        "_prdr",
         "_scanner",
         "_shared",
+        "answered",
         "envelope",
         "started",
     )
 
-    def __init__(self, shared: Shared, envelope: Envelope, started: float) -> None:
-        """``started`` is monotonic, in seconds."""
+    def __init__(
+        self, shared: Shared, envelope: Envelope, started: float, *, prdr: bool = False
+    ) -> None:
+        """``started`` is monotonic, in seconds; ``prdr``: each recipient may have its reply."""
         self.envelope = envelope
         self.started = started
         self._shared = shared
         self._lanes: dict[str, list[Recipient]] = {}
-        self._mailboxes: set[tuple[str, str]] = set()
+        self._prdr = prdr
+        self._mailboxes: dict[tuple[str, str], ForwardPath] = {}
+        self.answered: list[ForwardPath] = []  #: for each 250 to RCPT whom it was for
         self._content: Content | None = None
         self._scanner: HeaderScanner | None = None
         self._doomed: Reply | None = None  # known before the final dot
@@ -95,8 +101,13 @@ class MailTransaction:
         return bool(self._mailboxes) and _mailbox(recipient) in self._mailboxes
 
     def add(self, recipient: Recipient, lane: str) -> None:
-        self._mailboxes.add(_mailbox(recipient))
+        self._mailboxes[_mailbox(recipient)] = recipient.forward_path
         self._lanes.setdefault(lane, []).append(recipient)
+        self.answered.append(recipient.forward_path)
+
+    def add_again(self, recipient: Recipient) -> None:
+        """It was named twice: one copy, but two replies."""
+        self.answered.append(self._mailboxes[_mailbox(recipient)])
 
     def open_content(self) -> None:
         self._content = self._shared.spool.new_content()
@@ -141,6 +152,16 @@ class MailTransaction:
     def forward_paths(self) -> list[ForwardPath]:
         """Those that were accepted, lane by lane."""
         return [to.forward_path for recipients in self._lanes.values() for to in recipients]
+
+    def refused(self, judgement: Judgement) -> dict[ForwardPath, Reply]:
+        """Who is refused by a reply of its own; without PRDR nobody can be."""
+        if not self._prdr:
+            return {}
+        return {
+            path: verdict.reply
+            for path, verdict in judgement.verdicts.items()
+            if isinstance(verdict, Defer | Reject)
+        }
 
     async def read(self) -> ReadMessage | Reply:
         """The message as policies see it, or why it cannot be shown to them."""
@@ -201,8 +222,11 @@ class MailTransaction:
                 yield NewDelivery(lane, tuple(recipients))
             return
         by_fate: dict[tuple[str, Status, str], list[Recipient]] = {}
+        refused = self.refused(judgement)
         for lane, recipients in self._lanes.items():
             for recipient in recipients:
+                if recipient.forward_path in refused:
+                    continue
                 fate = _fate(elsewhere or lane, recipient.forward_path, judgement)
                 if fate is not None:
                     by_fate.setdefault(fate, []).append(recipient)

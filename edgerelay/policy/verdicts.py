@@ -77,7 +77,12 @@ DECISIVE: Final = (Accept, Defer, Reject, Hold, Discard)
 
 @dataclass(frozen=True, slots=True)
 class PerRecipient:
-    """Of a message: decided for these recipients, no objection for the others."""
+    """Of a message: decided for these recipients, no objection for the others.
+
+    A client that asked for PRDR hears each one's own reply. Any other has one reply for all: if
+    somebody is to have the message, 250, and then who is refused is reported to the sender, and
+    who is deferred has it all the same.
+    """
 
     verdicts: Mapping[ForwardPath, Decisive]
 

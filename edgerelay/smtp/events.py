@@ -29,10 +29,14 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """``size`` is the message's size in octets as the client declared it, if it did."""
+    """``size`` is the message's size in octets as the client declared it, if it did.
+
+    ``prdr``: after the content the client takes a reply for each recipient.
+    """
 
     envelope: Envelope
     size: int | None
+    prdr: bool = False
 
 
 @dataclass(frozen=True, slots=True)

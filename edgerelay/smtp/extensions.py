@@ -22,6 +22,7 @@ class Extensions:
     recipients: int = 0
     binarymime: bool = False
     requiretls: bool = False
+    prdr: bool = False
     xclient: bool = False
 
 
@@ -40,6 +41,7 @@ def ehlo_reply(hostname: str, extensions: Extensions) -> Reply:
         *(["BINARYMIME"] if extensions.binarymime else []),
         *([f"LIMITS RCPTMAX={extensions.recipients}"] if extensions.recipients else []),
         *(["REQUIRETLS"] if extensions.requiretls else []),
+        *(["PRDR"] if extensions.prdr else []),
         *([xclient.KEYWORD] if extensions.xclient else []),
     ]
     return Reply(250, "", hostname, tuple(keywords))

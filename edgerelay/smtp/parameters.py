@@ -89,9 +89,10 @@ _MAIL: Final[Mapping[str, Callable[[str], object]]] = {
     "RET": lambda value: Ret(value.upper()),
     "ENVID": _envid,
     "REQUIRETLS": bool,  # takes no value, either
+    "PRDR": bool,  # nor this
 }
 _RCPT: Final[Mapping[str, Callable[[str], object]]] = {"NOTIFY": _notify, "ORCPT": _orcpt}
-_WITHOUT_VALUE: Final = frozenset({"SMTPUTF8", "REQUIRETLS"})
+_WITHOUT_VALUE: Final = frozenset({"SMTPUTF8", "REQUIRETLS", "PRDR"})
 
 
 class Parameters:

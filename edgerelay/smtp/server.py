@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -64,6 +64,9 @@ _BDAT_SYNTAX: Final = Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]")
 _BDAT_WANTED: Final = Reply(503, "5.5.1", "BODY=BINARYMIME wants BDAT")
 _BDAT_ALONE: Final = Reply(503, "5.5.1", "Only BDAT may follow BDAT, or RSET")
 _NOT_BINARY: Final = Reply(504, "5.5.4", "BODY=BINARYMIME is not offered")
+_PRDR_NOT_OFFERED: Final = Reply(555, "5.5.4", "PRDR is not offered")
+#: Said before the replies for each recipient, which are followed by one for all.
+_FOR_EACH: Final = Reply(353, "", "A reply for each recipient follows, and one for all")
 _REQUIRETLS_NOT_OFFERED: Final = Reply(555, "5.5.4", "REQUIRETLS is not offered")
 _BAD_SEQUENCE: Final[Mapping[Verb, Reply]] = {
     Verb.MAIL: Reply(503, "5.5.1", "Say EHLO first"),
@@ -134,6 +137,7 @@ class ServerProtocol:
         "_normalize",
         "_pending",
         "_postmaster",
+        "_prdr",
         "_reader",
         "_refused_recipient",
         "_reject_long_lines",
@@ -168,6 +172,7 @@ class ServerProtocol:
         self._extended = False  # EHLO rather than HELO: parameters may come
         self._smtputf8 = False  # of this transaction
         self._body: Body | None = None  # of this transaction
+        self._prdr = False  # in this transaction
         self._refused_recipient = False  # in this transaction
 
     @property
@@ -224,6 +229,18 @@ class ServerProtocol:
             self._move(event, reply)
         return reply.octets
 
+    def send_for_each(self, each: Iterable[Reply], for_all: Reply) -> bytes:
+        """Answer the end of content with a reply for each recipient that RCPT was answered 250
+        for, in that order, and the positive one that ends it all.
+
+        The client must have asked for it with PRDR (draft-hall-prdr); raises LocalProtocolError
+        if it has not. Where all have the same fate `send` says so in one reply.
+        """
+        if type(self._pending) is not EndOfData or not self._prdr or for_all.code != 250:
+            raise LocalProtocolError("no reply for each recipient is awaited")
+        first = b"".join(bytes(reply) for reply in (_FOR_EACH, *each))
+        return first + self.send(for_all)
+
     def ehlo_reply(self, hostname: str) -> Reply:
         """The positive answer to EHLO: what is on offer now."""
         return ehlo_reply(hostname, self._extensions)
@@ -268,6 +285,7 @@ class ServerProtocol:
         elif isinstance(event, Mail):
             self._smtputf8 = event.envelope.smtputf8
             self._body = event.envelope.body
+            self._prdr = event.prdr
             self._refused_recipient = False
         elif isinstance(event, Hello):
             self._extended = event.verb == "EHLO"
@@ -418,6 +436,9 @@ class ServerProtocol:
         requiretls = "REQUIRETLS" in given
         if requiretls and not self._extensions.requiretls:
             raise GrammarError(_REQUIRETLS_NOT_OFFERED)
+        prdr = "PRDR" in given
+        if prdr and not self._extensions.prdr:
+            raise GrammarError(_PRDR_NOT_OFFERED)
         smtputf8 = "SMTPUTF8" in given
         if not smtputf8 and path.mailbox is not None and not path.mailbox.is_ascii:
             raise GrammarError(_NEEDS_SMTPUTF8)  # RFC 6531 section 3.5
@@ -429,7 +450,7 @@ class ServerProtocol:
             ret=given.get("RET", Ret),
             envid=given.get("ENVID", str),
         )
-        return Mail(envelope, size)
+        return Mail(envelope, size, prdr)
 
     def _start_data(self, argument: str) -> Event:
         _no_argument(argument)

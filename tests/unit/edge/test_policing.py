@@ -26,6 +26,7 @@ from edgerelay.policy import (
     Accept,
     AddScore,
     AuthenticationResult,
+    Decisive,
     Defer,
     Discard,
     Evidence,
@@ -276,6 +277,62 @@ async def test_a_recipient_deferred_after_data_is_spooled_when_another_is_taken(
     assert (await client.hear()).startswith("250")
     (delivery,) = world.spool.messages[0].deliveries
     assert [to.forward_path for to in delivery.recipients] == [BOB, CAT]
+
+
+async def say_with_prdr(client: Any, *recipients: str) -> list[str]:
+    await client.dialogue("C: MAIL FROM:<a@example.com> PRDR\nS: 250")
+    for recipient in recipients:
+        await client.dialogue(f"C: RCPT TO:<{recipient}>\nS: 250")
+    await client.dialogue("C: DATA\nS: 354")
+    await client.raw(b"Subject: x\r\n\r\nhello\r\n.\r\n")
+    replies = [await client.hear()]
+    if replies[0].startswith("353"):
+        replies += [await client.hear() for _ in range(len(recipients) + 1)]
+    return replies
+
+
+@pytest.mark.parametrize(
+    ("verdict", "wanted"), [(REJECT, "550 5.7.23 Not from there (s="), (DEFER, "451 4.7.1 Come")]
+)
+async def test_with_prdr_each_recipient_hears_its_own_in_the_order_of_rcpt(
+    autojump_clock: MockClock, world: World, verdict: Decisive, wanted: str
+) -> None:
+    world.police(policy(on_message=says(PerRecipient({CAT: verdict}))))
+    client = await world.greeted()
+    told = await say_with_prdr(client, "c@example.org", "b@example.org", "c@EXAMPLE.org")
+    assert told[0].startswith("353 ")
+    assert [reply[:9] for reply in told[1:]] == [wanted[:9], "250 2.0.0", wanted[:9], "250 2.0.0"]
+    assert told[1].startswith(wanted)
+    assert "queued as" in told[-1]
+    (delivery,) = world.spool.messages[0].deliveries
+    assert [to.forward_path for to in delivery.recipients] == [BOB]
+    (refused,) = world.told(RecipientRefused)
+    assert (refused.command, refused.forward_path) == ("data", "<c@example.org>")
+    (accepted,) = world.told(MessageAccepted)
+    assert accepted.recipients == 1
+    assert (await client.send_mail()).startswith("250")  # the next has nothing of it
+
+
+async def test_with_prdr_a_fate_that_all_share_is_one_reply(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.police(policy(on_message=says(PerRecipient({BOB: REJECT, CAT: REJECT}))))
+    client = await world.greeted()
+    assert (await say_with_prdr(client, "b@example.org"))[0].startswith("550 5.7.23")
+    told = await say_with_prdr(client, "b@example.org", "c@example.org")
+    assert told[0].startswith("550 5.7.23")
+    assert (await say_with_prdr(client, "d@example.org", "e@example.org"))[0].startswith("250 ")
+
+
+async def test_with_prdr_no_recipient_alone_can_end_the_session(
+    autojump_clock: MockClock, world: World
+) -> None:
+    going = Defer(Reply(421, "4.7.0", "Go away"))
+    world.police(policy(on_message=says(PerRecipient({BOB: going}))))
+    client = await world.greeted()
+    told = await say_with_prdr(client, "b@example.org", "c@example.org")
+    assert [reply[:3] for reply in told] == ["353", "451", "250", "250"]
+    await client.dialogue("C: NOOP\nS: 250")
 
 
 async def test_refused_for_all_but_differently_the_client_may_try_again(

@@ -27,6 +27,6 @@ def test_what_is_offered() -> None:
 
 
 def test_what_may_be_offered() -> None:
-    some = Extensions(size=0, recipients=100, binarymime=True, requiretls=True)
+    some = Extensions(size=0, recipients=100, binarymime=True, requiretls=True, prdr=True)
     more = ehlo_reply("mx.example", some).more
-    assert {"BINARYMIME", "LIMITS RCPTMAX=100", "REQUIRETLS"} < set(more)
+    assert {"BINARYMIME", "LIMITS RCPTMAX=100", "REQUIRETLS", "PRDR"} < set(more)

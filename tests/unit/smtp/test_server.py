@@ -438,3 +438,50 @@ def test_a_refusal_never_repeats_the_client() -> None:
     assert isinstance(event, Refused)
     assert "evil" not in str(event.reply)
     assert event.line == "MAIL FROM:<\\x1b[31mevil>"
+
+
+def with_two_recipients(parameter: str) -> ServerProtocol:
+    protocol = ServerProtocol(extensions=Extensions(1000, prdr=True), postmaster=POSTMASTER)
+    protocol.receive_data(
+        b"EHLO c.example\r\nMAIL FROM:<a@b.example>" + parameter.encode() + b"\r\n"
+        b"RCPT TO:<c@d.example>\r\nRCPT TO:<e@d.example>\r\nDATA\r\nx\r\n.\r\n"
+    )
+    while not isinstance(event := protocol.next_event(), EndOfData):
+        if not isinstance(event, DataChunk):
+            assert event is not None
+            protocol.send(agree(event))
+    return protocol
+
+
+def test_with_prdr_each_recipient_has_its_reply_and_then_all_have_one() -> None:
+    protocol = with_two_recipients(" PRDR")
+    assert protocol.send_for_each([OK, NO], OK).splitlines() == [
+        b"353 A reply for each recipient follows, and one for all",
+        b"250 2.0.0 OK",
+        b"550 5.1.1 No",
+        b"250 2.0.0 OK",
+    ]
+    assert state(protocol) is State.READY
+
+
+def test_who_did_not_ask_for_prdr_takes_one_reply() -> None:
+    protocol = with_two_recipients("")
+    with pytest.raises(LocalProtocolError):
+        protocol.send_for_each([OK, NO], OK)
+    assert protocol.send(OK) == b"250 2.0.0 OK\r\n"
+
+
+def test_replies_for_each_end_with_a_positive_one() -> None:
+    """A negative one would take back what was said to each."""
+    with pytest.raises(LocalProtocolError):
+        with_two_recipients(" PRDR").send_for_each([OK, NO], NO)
+
+
+def test_prdr_that_is_not_offered_is_refused() -> None:
+    protocol = new()
+    protocol.receive_data(b"EHLO c.example\r\nMAIL FROM:<a@b.example> PRDR\r\n")
+    protocol.next_event()
+    protocol.send(OK)
+    event = protocol.next_event()
+    assert isinstance(event, Refused)
+    assert event.reply.code == 555
