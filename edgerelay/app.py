@@ -110,7 +110,7 @@ class Worker:
     assignment: Assignment
     station: Station
     orders: Orders
-    certificate: ServerTls | None
+    certificates: dict[bool, ServerTls]  #: by whether they ask for the client's
     counters: Counters
     log: LogWriter
     clock: Clock
@@ -143,12 +143,13 @@ class Worker:
     def renew(self, certificate: Certificate) -> None:
         """Shake hands with this one from now on; if it is no good, with the old one."""
         try:
-            context = server_context(certificate.chain, certificate.private_key)
+            files, certificates = certificate.files, self.certificates
+            contexts = {asks: server_context(files, ask_clients=asks) for asks in certificates}
         except (ssl.SSLError, ValueError) as error:
             self.log(Trouble(where="tls", what="the old certificate stays", detail=str(error)))
             return
-        if self.certificate is not None:
-            self.certificate.context = context
+        for asks, context in contexts.items():
+            certificates[asks].context = context
 
 
 class LanesThatAnswered:
@@ -205,9 +206,8 @@ async def work(assignment: Assignment, channel: Channel, log: LogWriter, clock: 
             observer(Trouble(where=where, what="cannot be opened", detail=error.reason))
             await _say(channel, Refuses(text=f"{where}: {error.reason}"))
             return REFUSED_TO_START
-        tls = assignment.tls_files
-        certificate = ServerTls(server_context(*tls)) if tls else None
-        worker = Worker(assignment, station, orders, certificate, counters, log, clock)
+        certificates = _certificates(assignment)
+        worker = Worker(assignment, station, orders, certificates, counters, log, clock)
 
         services.start_soon(_listen, channel, worker, services)
         services.start_soon(_report, channel, station, answered)
@@ -297,10 +297,20 @@ def _listeners(worker: Worker) -> list[tuple[socket.socket, ListenerSettings]]:
     for fd, settings in zip(assignment.listener_fds, assignment.listeners, strict=True):
         listening = socket.socket(fileno=fd)
         listening.setblocking(False)
-        tls = None if settings.tls is ListenerTls.OFF else worker.certificate
+        asks, is_off = settings.asks_for_certificate, settings.tls is ListenerTls.OFF
+        tls = None if is_off else worker.certificates.get(asks)
         name = endpoint_text(listening.family, listening.getsockname())
         pairs.append((listening, replace(settings, name=name, certificate=tls)))
     return pairs
+
+
+def _certificates(assignment: Assignment) -> dict[bool, ServerTls]:
+    """For the listeners that there are; a reload in place changes none of those."""
+    files = assignment.tls_files
+    if files is None:
+        return {}
+    asked = {listener.asks_for_certificate for listener in assignment.listeners}
+    return {asks: ServerTls(server_context(files, ask_clients=asks)) for asks in asked}
 
 
 async def _say(channel: Channel, message: Message) -> None:

@@ -9,6 +9,7 @@ from edgerelay.config.machine import machine_hostname, usable_cores
 from edgerelay.config.model import File, Limits, Listener, Route
 from edgerelay.config.values import Config
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
+from edgerelay.net.tls import TlsFiles
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import HopKind, HopTls, RelaySettings, RouteSettings
 from edgerelay.units import PASSED
@@ -23,7 +24,7 @@ _CANNOT_TELL: Final = (HopKind.MAILDIR, HopKind.MX)
 def build(
     file: File,
     base: Path,
-    tls_files: tuple[bytes, bytes] | None,
+    tls_files: TlsFiles | None,
     policies: tuple[PolicySettings, ...] = (),
 ) -> Config:
     """Return the values. Relative paths begin at ``base``."""
@@ -71,6 +72,7 @@ def _listener(listener: Listener, has_certificate: bool) -> ListenerSettings:
         greet_delay=listener.greet_delay,
         bare_newline=listener.bare_newline,
         binarymime=listener.binarymime,
+        asks_for_certificate=listener.client_certificate == "request",
     )
 
 

@@ -114,11 +114,17 @@ class Listener(Table):
     binarymime: bool = False
     proxy_protocol_from: Networks = ()
     xclient_from: Networks = ()
+    client_certificate: Literal["off", "request"] = "off"
 
 
-class Tls(Table):
+class KeyPair(Table):
     certificate: Annotated[str, _by(_text)]
     private_key: Annotated[str, _by(_text)]
+
+
+class Tls(KeyPair):
+    more: Many[KeyPair] = ()
+    client_ca: Annotated[str, _by(_text)] | None = None
 
 
 class Limits(Table):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,7 +69,7 @@ def parse(text: bytes, origin: str) -> Config:
     from edgerelay.config.policies import policy_problems, policy_settings
     from edgerelay.config.problems import problems_of
     from edgerelay.config.rules import broken_rules
-    from edgerelay.config.tls_files import tls_files_of
+    from edgerelay.config.tls_files import read_tls_files, tls_paths_of
 
     raw, source = _toml(text, origin)
     problems: list[Problem] = []
@@ -81,10 +82,14 @@ def parse(text: bytes, origin: str) -> Config:
     problems += broken_rules(raw, base)
     policies = policy_settings(raw)
     problems += policy_problems(policies)
-    tls_files = tls_files_of(raw, base, problems)
+    tls_paths = tls_paths_of(raw, base)
+    # Before they are read: what changes later is then seen as a change.
+    tls_signs = tls_paths.signs() if tls_paths else ()
+    tls_files = read_tls_files(tls_paths, problems) if tls_paths else None
     if file is None or problems:
         raise ConfigError(_told(problems, origin, source))
-    return build(file, base, tls_files, policies)
+    config = build(file, base, tls_files, policies)
+    return replace(config, tls_paths=tls_paths, tls_signs=tls_signs)
 
 
 def _octets(path: Path) -> bytes:

@@ -41,6 +41,7 @@ def _listeners(raw: dict[str, Any]) -> Iterator[Problem]:
         if tls in _NEEDS_CERTIFICATE and "tls" not in raw:
             text = f'"{tls}" needs a certificate: add [tls] with certificate and private_key'
             yield Problem(("listener", index, "tls"), text)
+        yield from _client_certificate(raw, index, table)
         try:
             address = units.address_and_port(table.get("address", "0.0.0.0:25"))
         except ValueError:
@@ -49,6 +50,19 @@ def _listeners(raw: dict[str, Any]) -> Iterator[Problem]:
         if first != index and address[1] != 0:
             text = f"listener[{first + 1}] has the same address"
             yield Problem(("listener", index, "address"), text)
+
+
+def _client_certificate(
+    raw: dict[str, Any], index: int, table: dict[str, Any]
+) -> Iterator[Problem]:
+    where = ("listener", index, "client_certificate")
+    if table.get("client_certificate") != "request":
+        return
+    tls = raw.get("tls")
+    if not isinstance(tls, dict) or "client_ca" not in tls:
+        yield Problem(where, '"request" needs tls.client_ca: who may have signed it')
+    if table.get("tls") == "off":
+        yield Problem(where, '"request" needs TLS, which is "off" here')
 
 
 def _routes(raw: dict[str, Any], base: Path) -> Iterator[Problem]:

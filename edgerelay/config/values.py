@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgerelay.config.tls_files import Sign, TlsPaths
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings
+from edgerelay.net.tls import TlsFiles
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
 
@@ -19,8 +21,9 @@ class Config:
     """``listeners`` and ``listener_addresses`` (a literal and a port, or "fd:NAME" and 0) are in
     the same order.
 
-    ``tls_files`` is the certificate chain and the private key as PEM octets, read when the
-    file was: workers run after privileges are dropped. ``dns_servers`` empty: the system's.
+    ``tls_files`` are the certificates and their keys as PEM octets, read from ``tls_paths`` when
+    the file was: workers run after privileges are dropped. ``tls_signs`` say of which state.
+    ``dns_servers`` empty: the system's.
     """
 
     hostname: str
@@ -35,10 +38,12 @@ class Config:
     min_free_space: int
     listeners: tuple[ListenerSettings, ...]
     listener_addresses: tuple[tuple[str, int], ...]
-    tls_files: tuple[bytes, bytes] | None
+    tls_files: TlsFiles | None
     edge_settings: EdgeSettings
     relay_settings: RelaySettings
     tables_backend: Literal["sqlite", "memory"] = "sqlite"
+    tls_paths: TlsPaths | None = None
+    tls_signs: tuple[Sign, ...] = ()
     policies: tuple[PolicySettings, ...] = ()  #: those that are off, too
 
     def edge(self) -> EdgeSettings:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings
+from edgerelay.net.tls import TlsFiles
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
 
@@ -31,7 +32,7 @@ class Assignment:
     relay: RelaySettings
     listeners: tuple[ListenerSettings, ...]
     listener_fds: tuple[int, ...]  #: inherited, in the same order
-    tls_files: tuple[bytes, bytes] | None  #: certificate chain and private key, PEM
+    tls_files: TlsFiles | None
     dns_servers: tuple[tuple[str, int], ...]
     dns_timeout: float
     min_free_space: int

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from edgerelay.net.tls import TlsFiles
 from edgerelay.spool.api import Filter
 
 #: Entries in one listing unless the question says otherwise.
@@ -210,10 +211,9 @@ class Adopt(Tagged, frozen=True):
 
 
 class Certificate(Tagged, frozen=True):
-    """Handshakes take these from now on: PEM, the chain and its private key."""
+    """Handshakes take these from now on."""
 
-    chain: bytes
-    private_key: bytes
+    files: TlsFiles
 
 
 class Heartbeat(Tagged, frozen=True):

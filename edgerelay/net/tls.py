@@ -1,4 +1,4 @@
-"""The server's side of TLS: one context from a certificate chain and its private key.
+"""The server's side of TLS: which certificate a handshake shows, and whether it asks for one.
 
 Takes the files' octets rather than their names: they were read before privileges were
 dropped, and a worker could not read them again.
@@ -8,7 +8,29 @@ from __future__ import annotations
 
 import os
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
+
+from edgerelay.net.x509 import leaf_facts
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate with its chain, and its private key, both PEM."""
+
+    certificate: bytes
+    private_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The first pair is for clients that name nobody, or nobody we know.
+
+    ``client_ca``: whose client certificates are good, PEM; empty where none is asked for.
+    """
+
+    pairs: tuple[KeyPair, ...]
+    client_ca: bytes = b""
 
 
 class ServerTls:
@@ -24,23 +46,75 @@ class ServerTls:
         self.context = context
 
 
-def server_context(certificate: bytes, private_key: bytes) -> ssl.SSLContext:
-    """Build a context for TLS 1.2 and newer (RFC 8996 retired the rest).
+def server_context(files: TlsFiles, *, ask_clients: bool = False) -> ssl.SSLContext:
+    """Build the context of a listener; with several pairs it chooses by the name asked for.
 
-    Both are PEM. Raises ssl.SSLError or ValueError if they do not parse or do not belong
-    together. OpenSSL reads only files, hence two that exist in memory alone.
+    ``ask_clients`` asks for a certificate that may be missing, yet not be bad. Raises ssl.SSLError
+    or ValueError if a pair does not parse or does not belong together.
     """
+    client_ca = files.client_ca if ask_clients else b""
+    groups = grouped(files.pairs)
+    contexts = {group: _context(group, client_ca) for group in {*groups.values()}}
+    default = contexts[groups[""]]
+    by_name = {name: contexts[group] for name, group in groups.items() if name}
+
+    def choose(tls: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        # Nothing here may raise: that would end the handshake.
+        context = _named(name, by_name)
+        if context is not None:
+            tls.context = context
+
+    if len(contexts) > 1:
+        default.sni_callback = choose
+    return default
+
+
+def grouped(pairs: tuple[KeyPair, ...]) -> dict[str, tuple[KeyPair, ...]]:
+    """Which pairs are shown for which name: of each key type the first; "": for any other name.
+
+    The client's algorithms then choose among a group. Raises ValueError for an unreadable one.
+    """
+    if len(pairs) == 1:
+        return {"": pairs}  # nothing to choose, so nothing to read
+    facts = [leaf_facts(pair.certificate) for pair in pairs]
+    found: dict[str, dict[str, KeyPair]] = {"": {}}
+    for pair, fact in zip(pairs, facts, strict=True):
+        if set(fact.names) == set(facts[0].names):
+            found[""].setdefault(fact.key_type, pair)
+        for name in fact.names:
+            found.setdefault(name, {}).setdefault(fact.key_type, pair)
+    return {name: tuple(group.values()) for name, group in found.items()}
+
+
+def _named(name: str | None, by_name: dict[str, ssl.SSLContext]) -> ssl.SSLContext | None:
+    """The context for a name of the client's (RFC 6066 section 3), or for any name like it."""
+    asked = (name or "").lower().removesuffix(".")
+    # A wildcard is one label, the leftmost (RFC 6125 section 6.4.3).
+    return by_name.get(asked) or by_name.get("*." + asked.partition(".")[2])
+
+
+def _context(pairs: tuple[KeyPair, ...], client_ca: bytes) -> ssl.SSLContext:
+    """Build one for TLS 1.2 and newer (RFC 8996 retired the rest), with pairs of all key types."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    for pair in pairs:
+        _load(context, pair)
+    if client_ca:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
+    return context
+
+
+def _load(context: ssl.SSLContext, pair: KeyPair) -> None:
+    """OpenSSL reads only files, hence two that exist in memory alone."""
     chain_fd, key_fd = os.memfd_create("certificate"), os.memfd_create("private-key")
     try:
         with open(chain_fd, "wb", closefd=False) as file:
-            file.write(certificate)
+            file.write(pair.certificate)
         with open(key_fd, "wb", closefd=False) as file:
-            file.write(private_key)
+            file.write(pair.private_key)
         context.load_cert_chain(Path(f"/proc/self/fd/{chain_fd}"), Path(f"/proc/self/fd/{key_fd}"))
     finally:
         os.close(chain_fd)
         os.close(key_fd)
-    return context

@@ -67,7 +67,8 @@ def refuse_what_needs_a_restart(running: Config, wanted: Config, path: Path) -> 
 
 
 def is_certificate_alone(running: Config, wanted: Config) -> bool:
-    """Nothing but the certificate differs, and it can be exchanged in place."""
+    """Nothing but certificates differs, and they can be exchanged in place."""
     if wanted.tls_files == running.tls_files or not wanted.tls_files or not running.tls_files:
         return False
-    return replace(wanted, tls_files=running.tls_files) == running
+    files, paths, signs = running.tls_files, running.tls_paths, running.tls_signs
+    return replace(wanted, tls_files=files, tls_paths=paths, tls_signs=signs) == running

@@ -197,8 +197,7 @@ class Supervisor:
         config = await read_again(self._origin)
         refuse_what_needs_a_restart(self._config, config, self._origin)
         if config.tls_files and is_certificate_alone(self._config, config):
-            chain, private_key = config.tls_files
-            await self._crew.renew(Certificate(chain=chain, private_key=private_key))
+            await self._crew.renew(Certificate(files=config.tls_files))
             self._config = config
             return "the certificate was exchanged"
         try:

@@ -243,8 +243,7 @@ class Worker:
 
     async def renew(self, certificate: Certificate) -> None:
         """Give it, and whatever process comes after it, another certificate."""
-        files = (certificate.chain, certificate.private_key)
-        self._assignment = replace(self._assignment, tls_files=files)
+        self._assignment = replace(self._assignment, tls_files=certificate.files)
         await self._tell(certificate)
 
     async def drain(self, within: float | None) -> None:

@@ -252,10 +252,12 @@ def _config(text: str) -> Config:
 
 
 def _listeners(config: Config) -> list[ListenerSettings]:
-    certificate = ServerTls(server_context(*config.tls_files)) if config.tls_files else None
+    files = config.tls_files
     return [
-        replace(settings, certificate=None if settings.tls is ListenerTls.OFF else certificate)
-        for settings in config.listeners
+        replace(settings, certificate=ServerTls(server_context(files, ask_clients=asks)))
+        if files and settings.tls is not ListenerTls.OFF
+        else settings
+        for settings, asks in ((each, each.asks_for_certificate) for each in config.listeners)
     ]
 
 

@@ -35,7 +35,7 @@ def test_with_a_certificate_starttls_is_offered(pem: Path) -> None:
     config = good(ROUTE + TLS, str(pem / "e.toml"))
     assert config.listeners[0].tls is ListenerTls.STARTTLS
     assert config.tls_files is not None
-    assert isinstance(server_context(*config.tls_files), ssl.SSLContext)
+    assert isinstance(server_context(config.tls_files), ssl.SSLContext)
 
 
 def test_without_one_it_is_not() -> None:

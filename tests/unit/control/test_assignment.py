@@ -11,6 +11,7 @@ import pytest
 
 from edgerelay.control.assignment import Assignment
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
+from edgerelay.net.tls import KeyPair, TlsFiles
 from edgerelay.pipeline.settings import Mode, OnError, PolicySettings
 from edgerelay.relay.settings import HopKind, NextHop, RelaySettings, RouteSettings
 
@@ -29,7 +30,7 @@ ASSIGNMENT = Assignment(
     ),
     listeners=(ListenerSettings("127.0.0.1:25", ListenerTls.STARTTLS),),
     listener_fds=(7,),
-    tls_files=(b"chain", b"key"),
+    tls_files=TlsFiles((KeyPair(b"chain", b"key"),)),
     dns_servers=(("127.0.0.1", 5300),),
     dns_timeout=5.0,
     min_free_space=1 << 30,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgerelay.config import Config, parse
+from edgerelay.net.tls import KeyPair, TlsFiles
 from edgerelay.supervisor.reloading import (
     ReloadRefused,
     is_certificate_alone,
@@ -81,8 +82,8 @@ def test_what_only_a_new_process_can_change_is_refused(key: str, other: str) -> 
 
 
 def test_another_certificate_alone_needs_no_new_worker() -> None:
-    running = replace(config(), tls_files=(b"chain", b"key"))
-    renewed = replace(running, tls_files=(b"another chain", b"key"))
+    running = replace(config(), tls_files=TlsFiles((KeyPair(b"chain", b"key"),)))
+    renewed = replace(running, tls_files=TlsFiles((KeyPair(b"another chain", b"key"),)))
     assert is_certificate_alone(running, renewed)
     assert not is_certificate_alone(running, running)
     assert not is_certificate_alone(running, replace(renewed, workers=7))
