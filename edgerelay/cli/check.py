@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from edgerelay.cli.options import config_option, config_path, json_option
@@ -31,7 +33,8 @@ def check(spool: bool, as_json: bool) -> None:
     from edgerelay.cli.identity import acting_as
     from edgerelay.cli.reaching import network_findings
 
-    found += advice(config)
+    now = time.time()  # noqa: TID251 - a command for a person, who lives in wall-clock time
+    found += advice(config, now)
     found += policy_findings(config)
     found += state_findings(config.state_dir)
     if spool:

@@ -7,6 +7,7 @@ import pwd
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from edgerelay.cli.questions import stopped
 from edgerelay.config.values import Config
 from edgerelay.edge.settings import ListenerTls
 from edgerelay.mail.address import Mailbox
+from edgerelay.net.x509 import leaf_facts
 from edgerelay.observe.escape import escape
 from edgerelay.relay.routing import Router
 from edgerelay.relay.settings import HopKind
@@ -39,8 +41,12 @@ class Finding:
 _CAN_TELL: Final = (HopKind.SMTP, HopKind.SMTPS, HopKind.LMTP, HopKind.LMTP_UNIX)
 
 
-def advice(config: Config) -> Iterator[Finding]:
-    """What works, yet is rarely what an administrator wants."""
+#: Days before its end from which on a certificate is warned of.
+_SOON: Final = 14
+
+
+def advice(config: Config, now: float) -> Iterator[Finding]:
+    """What works, yet is rarely what an administrator wants. ``now`` is in seconds (epoch)."""
     for route in config.relay().routes:
         if route.recipients == "any" and any(hop.kind in _CAN_TELL for hop in route.next_hops):
             yield Finding(
@@ -59,12 +65,35 @@ def advice(config: Config) -> Iterator[Finding]:
             text = f"{network} may send anywhere: this is an open relay"
             yield Finding(Grade.WARNING, "access.relay_from", text)
     if config.tls_files:
-        yield Finding(Grade.GOOD, "tls", "the certificate and its key belong together")
+        yield from _certificates(config, now)
     elif all(listener.tls is ListenerTls.OFF for listener in config.listeners):
         yield Finding(Grade.WARNING, "tls", "no [tls]: mail arrives in the clear")
     if os.geteuid() == 0 and not config.user_is_explicit and not _is_user(config.user):
         text = f"this machine has no user {config.user}: the relay will stay root"
         yield Finding(Grade.WARNING, "user", text)
+
+
+def _certificates(config: Config, now: float) -> Iterator[Finding]:
+    if config.tls_files is None or config.tls_paths is None:
+        return
+    pairs = zip(config.tls_files.pairs, config.tls_paths.pairs, strict=True)
+    for index, (pair, (path, _)) in enumerate(pairs):
+        what = f"tls.more[{index}]" if index else "tls"
+        try:
+            facts = leaf_facts(pair.certificate)
+        except ValueError as error:  # one that OpenSSL takes, alone: nothing has to be chosen
+            yield Finding(Grade.WARNING, what, f"{path}: cannot tell for whom it is: {error}")
+            continue
+        names = escape(", ".join(facts.names), 300) or "no DNS name"
+        days = (facts.not_after - now) / 86400
+        until = datetime.fromtimestamp(facts.not_after, UTC).date()
+        text = f"{path}: {facts.key_type} for {names}, until {until}"
+        if days < 0:
+            yield Finding(Grade.WARNING, what, f"{text}: it has expired")
+        elif days < _SOON:
+            yield Finding(Grade.WARNING, what, f"{text}: {days:.0f} days are left")
+        else:
+            yield Finding(Grade.GOOD, what, text)
 
 
 def policy_findings(config: Config) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from edgerelay.config.machine import machine_hostname, usable_cores
 from edgerelay.config.model import File, Limits, Listener, Route
 from edgerelay.config.values import Config
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
-from edgerelay.net.tls import TlsFiles
+from edgerelay.net.key_pairs import TlsFiles
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import HopKind, HopTls, RelaySettings, RouteSettings
 from edgerelay.units import PASSED

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgerelay.config.errors import KeyPath, Problem
-from edgerelay.net.tls import KeyPair, TlsFiles, server_context
+from edgerelay.net.key_pairs import KeyPair, TlsFiles
+from edgerelay.net.tls import server_context
 from edgerelay.net.x509 import CertificateFacts, leaf_facts
 
 #: A chain and a key are a few KiB; a device or a mailbox named by mistake is not read whole.

@@ -11,7 +11,7 @@ from typing import Literal
 
 from edgerelay.config.tls_files import Sign, TlsPaths
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings
-from edgerelay.net.tls import TlsFiles
+from edgerelay.net.key_pairs import TlsFiles
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
 

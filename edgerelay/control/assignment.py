@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings
-from edgerelay.net.tls import TlsFiles
+from edgerelay.net.key_pairs import TlsFiles
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
 

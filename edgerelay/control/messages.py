@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from edgerelay.net.tls import TlsFiles
+from edgerelay.net.key_pairs import TlsFiles
 from edgerelay.spool.api import Filter
 
 #: Entries in one listing unless the question says otherwise.

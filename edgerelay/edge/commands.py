@@ -108,7 +108,14 @@ class Commands(ABC):
             tls=str(self._transport.tls or ""),
             is_trusted=self._trusted,
             is_authenticated=bool(self._proxied.get("LOGIN")),
+            tls_client_name=self._tls_client_name,
         )
+
+    @property
+    def _tls_client_name(self) -> str:
+        # Behind a proxy's XCLIENT it would be the proxy's.
+        tls = self._transport.tls
+        return "" if tls is None or self._proxied else tls.peer_name
 
     def _helo(self, claimed: str) -> str:
         """The client's, if its proxy told it: then what is claimed here is the proxy's."""

@@ -7,6 +7,7 @@ import trio
 from edgerelay.edge.client import Client
 from edgerelay.edge.transaction import Committed, MailTransaction
 from edgerelay.mail.reply import Reply
+from edgerelay.net.transport import TlsFacts
 from edgerelay.observe.escape import escape
 from edgerelay.observe.events import (
     MessageAccepted,
@@ -31,6 +32,7 @@ class Record:
         "octets",
         "refused",
         "started",
+        "tls_failure",
         "token",
     )
 
@@ -47,6 +49,7 @@ class Record:
         self.refused = 0  #: recipients and messages
         self.errors = 0  #: that spend the session's budget
         self.octets = 0  #: received
+        self.tls_failure = ""  #: why there was no handshake
 
     def accept(self, message: Committed, transaction: MailTransaction, refused: int = 0) -> None:
         """``refused`` of its recipients had a reply of their own."""
@@ -95,19 +98,21 @@ class Record:
         detail = escape(f"session {self.token}: {type(error).__name__}: {error}", 500)
         self._observer(Trouble(where="edge", what="session failed", detail=detail))
 
-    def end(self, how: str, tls: str) -> None:
+    def end(self, how: str, tls: TlsFacts | None) -> None:
         self._observer(
             SessionEnded(
                 session=self.token,
                 client=self.client.endpoint,
                 listener=self.listener,
                 helo=self.helo,
-                tls=tls,
+                tls="" if tls is None else str(tls),
                 accepted=self.accepted,
                 refused=self.refused,
                 errors=self.errors,
                 octets=self.octets,
                 duration=round(self.now() - self.started, 6),
                 end=how,
+                tls_client="" if tls is None else escape(tls.peer_name, 300),
+                tls_failure=self.tls_failure,
             )
         )

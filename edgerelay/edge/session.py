@@ -25,6 +25,7 @@ from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
 from edgerelay.edge.shared import Shared
 from edgerelay.mail.reply import Reply
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
+from edgerelay.observe.escape import escape
 from edgerelay.pipeline.plan import Plan
 from edgerelay.smtp.events import DataChunk, StartChunk, StartTls, XClient
 from edgerelay.smtp.extensions import Extensions
@@ -111,7 +112,7 @@ class Session(Commands):
         finally:
             self._end_transaction()
             await self._hang_up()
-            self._record.end(self._end or "lost", str(self._transport.tls or ""))
+            self._record.end(self._end or "lost", self._transport.tls)
 
     async def _serve(self) -> None:
         try:
@@ -321,7 +322,11 @@ class Session(Commands):
             raise RuntimeError("a listener with TLS has no certificate")
         self._transport.deadline = trio.current_time() + TLS_TIMEOUT
         self._end = "tls"  # should it fail
-        await self._transport.start_tls(certificate.context, server_side=True)
+        try:
+            await self._transport.start_tls(certificate.context, server_side=True)
+        except TransportError as error:
+            self._record.tls_failure = escape(str(error), 200)
+            raise
         self._end = ""
 
     async def _converse(self, data: bytes, refusal: Refusal | None = None) -> None:

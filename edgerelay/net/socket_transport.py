@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -323,8 +323,20 @@ async def dial(
 
 def facts_of(tls: ssl.SSLSocket | ssl.SSLObject) -> TlsFacts:
     cipher = tls.cipher()
-    verified = tls.context.verify_mode == ssl.CERT_REQUIRED and bool(tls.getpeercert(True))
-    return TlsFacts(tls.version() or "", cipher[0] if cipher else "", verified)
+    # With CERT_OPTIONAL there may be no certificate; a bad one would have ended the handshake.
+    verified = tls.context.verify_mode != ssl.CERT_NONE and bool(tls.getpeercert(True))
+    name = _name_in(tls.getpeercert() or {}) if verified else ""
+    return TlsFacts(tls.version() or "", cipher[0] if cipher else "", verified, name)
+
+
+def _name_in(certificate: Mapping[str, Any]) -> str:
+    alternatives = certificate.get("subjectAltName", ())
+    subject = [pair for relative in certificate.get("subject", ()) for pair in relative]
+    for kind, names in (("DNS", alternatives), ("email", alternatives), ("commonName", subject)):
+        for found, name in names:
+            if found == kind:
+                return str(name)
+    return ""
 
 
 def _resolve(address: tuple[str, int] | Path) -> tuple[int, tuple[str, int] | str]:

@@ -8,29 +8,9 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 
-from edgerelay.net.x509 import leaf_facts
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPair:
-    """A certificate with its chain, and its private key, both PEM."""
-
-    certificate: bytes
-    private_key: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """The first pair is for clients that name nobody, or nobody we know.
-
-    ``client_ca``: whose client certificates are good, PEM; empty where none is asked for.
-    """
-
-    pairs: tuple[KeyPair, ...]
-    client_ca: bytes = b""
+from edgerelay.net.key_pairs import KeyPair, TlsFiles, grouped
 
 
 class ServerTls:
@@ -67,23 +47,6 @@ def server_context(files: TlsFiles, *, ask_clients: bool = False) -> ssl.SSLCont
     if len(contexts) > 1:
         default.sni_callback = choose
     return default
-
-
-def grouped(pairs: tuple[KeyPair, ...]) -> dict[str, tuple[KeyPair, ...]]:
-    """Which pairs are shown for which name: of each key type the first; "": for any other name.
-
-    The client's algorithms then choose among a group. Raises ValueError for an unreadable one.
-    """
-    if len(pairs) == 1:
-        return {"": pairs}  # nothing to choose, so nothing to read
-    facts = [leaf_facts(pair.certificate) for pair in pairs]
-    found: dict[str, dict[str, KeyPair]] = {"": {}}
-    for pair, fact in zip(pairs, facts, strict=True):
-        if set(fact.names) == set(facts[0].names):
-            found[""].setdefault(fact.key_type, pair)
-        for name in fact.names:
-            found.setdefault(name, {}).setdefault(fact.key_type, pair)
-    return {name: tuple(group.values()) for name, group in found.items()}
 
 
 def _named(name: str | None, by_name: dict[str, ssl.SSLContext]) -> ssl.SSLContext | None:

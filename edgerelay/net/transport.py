@@ -29,6 +29,7 @@ class TlsFacts:
     version: str  #: "TLSv1.3"
     cipher: str  #: "TLS_AES_256_GCM_SHA384"
     verified: bool  #: the peer's certificate was checked and is good
+    peer_name: str = ""  #: its first DNS name, address or common name; "" if it was not verified
 
     def __str__(self) -> str:
         return f"{self.version} {self.cipher}"

@@ -85,6 +85,8 @@ class SessionEnded(Event, tag="session"):
     octets: int  # received
     duration: float  # seconds
     end: str  # "quit", "lost", "timeout", "errors", "shutdown", "refused", ...
+    tls_client: str = ""  # the name in a client certificate that was verified
+    tls_failure: str = ""  # why there was no handshake
 
 
 class TurnedAway(Event, tag="turned_away"):

@@ -33,6 +33,7 @@ class Session:
     tls: str = ""  #: "TLSv1.3 TLS_AES_256_GCM_SHA384", or "" in the clear
     is_trusted: bool = False  #: named by access.relay_from
     is_authenticated: bool = False
+    tls_client_name: str = ""  #: in a certificate that the listener verified; hostile text
 
 
 class Connection:

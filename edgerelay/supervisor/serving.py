@@ -11,9 +11,10 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
 
 import msgspec
 import trio
@@ -39,6 +40,7 @@ from edgerelay.control.server import serve_control
 from edgerelay.observe import events
 from edgerelay.observe.events import Observer, Ready, Stopping, Trouble
 from edgerelay.observe.log import LogWriter
+from edgerelay.supervisor.certificates import LOOK_EVERY, CertificateWatch
 from edgerelay.supervisor.clients import share_counts
 from edgerelay.supervisor.crew import Crew, NotReady
 from edgerelay.supervisor.notify import Manager
@@ -126,6 +128,7 @@ class Supervisor:
                     self._crew.begin(self._config, self._sockets)
                     services.start_soon(self._crew.shards.run)
                     services.start_soon(share_counts, self._crew.living, self._fewest)
+                    services.start_soon(self._watch_certificates)
                     services.start_soon(self._announce)
                     services.start_soon(self._manager.watch)
                     self._services = services
@@ -214,6 +217,35 @@ class Supervisor:
         self._sockets.close_all_but(sockets)
         self._config, self._sockets = config, sockets
         return f"{config.workers} new workers serve; those of before finish their sessions"
+
+    async def _watch_certificates(self) -> Never:
+        watch = CertificateWatch()
+        while True:
+            await trio.sleep(LOOK_EVERY)
+            try:
+                self._reloading.acquire_nowait()
+            except trio.WouldBlock:
+                continue  # a reload reads them, too
+            try:
+                await self._look_at_certificates(watch)
+            finally:
+                self._reloading.release()
+
+    async def _look_at_certificates(self, watch: CertificateWatch) -> None:
+        config = self._config
+        if config.tls_paths is None or self._is_ending:
+            return
+        changed = await trio.to_thread.run_sync(watch.look, config.tls_paths, config.tls_signs)
+        if changed is None:
+            return
+        for problem in changed.problems:
+            what = "the certificates in use stay"
+            self._observer(Trouble(where="tls", what=what, detail=problem))
+        if changed.files is not None:
+            if changed.files != config.tls_files:
+                await self._crew.renew(Certificate(files=changed.files))
+                self._observer(events.Reloaded(what="the certificate was exchanged"))
+            self._config = replace(config, tls_files=changed.files, tls_signs=changed.signs)
 
     # -- questions ---------------------------------------------------------------------------
 

@@ -134,6 +134,7 @@ class PolicyHarness:
         is_trusted: bool = False,
         is_authenticated: bool = False,
         tls: str = "",
+        tls_client_name: str = "",
     ) -> Verdict:
         """Begin a session; the one before is over. ``client`` "" is a Unix socket."""
         self.quit()
@@ -144,6 +145,7 @@ class PolicyHarness:
             is_trusted=is_trusted,
             is_authenticated=is_authenticated,
             tls=tls,
+            tls_client_name=tls_client_name,
         )
         self._conversation, self._stage = self._begin(), Stage.CONNECT
         return _simple(await self._said(self._open().connect().outcome(), None))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import trustme
 
 from edgerelay.cli.findings import Finding, Grade, advice, spool_findings, state_findings
 from edgerelay.config import parse
@@ -16,7 +18,7 @@ ROUTE = '[[route]]\ndomains = ["example.com"]\nnext_hop = ["{}"]\n'
 
 def warnings(text: str) -> dict[str, str]:
     config = parse(text.encode(), "e.toml")
-    return {f.what: f.text for f in advice(config) if f.grade is Grade.WARNING}
+    return {f.what: f.text for f in advice(config, 0.0) if f.grade is Grade.WARNING}
 
 
 def test_any_recipient_for_a_server_that_could_be_asked_is_warned_of() -> None:
@@ -112,3 +114,35 @@ def test_a_damaged_one_is_a_problem(database: Path, tmp_path: Path) -> None:
 def test_a_running_relay_is_left_alone(tmp_path: Path) -> None:
     (finding,) = spool_findings(tmp_path)
     assert finding == Finding(Grade.PROBLEM, "spool", f"no relay has ever run on {tmp_path}")
+
+
+def certificate_findings(tmp_path: Path, now: float) -> Finding:
+    issued = trustme.CA().issue_cert(
+        "mx.example.com", not_after=datetime.fromtimestamp(2_000_000_000, UTC)
+    )
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    (tmp_path / "key.pem").chmod(0o600)
+    text = ROUTE.format("mx") + (
+        f'[tls]\ncertificate = "{tmp_path}/cert.pem"\nprivate_key = "{tmp_path}/key.pem"\n'
+    )
+    (found,) = [f for f in advice(parse(text.encode(), "e.toml"), now) if f.what == "tls"]
+    return found
+
+
+def test_a_certificate_is_told_with_its_names_and_its_end(tmp_path: Path) -> None:
+    found = certificate_findings(tmp_path, 1_900_000_000)
+    assert found.grade is Grade.GOOD
+    assert found.text.endswith("cert.pem: ECDSA for mx.example.com, until 2033-05-18")
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [(2_000_000_000 - 86400 * 3, "3 days are left"), (2_000_000_001, "it has expired")],
+)
+def test_a_certificate_near_or_past_its_end_is_warned_of(
+    tmp_path: Path, now: float, said: str
+) -> None:
+    found = certificate_findings(tmp_path, now)
+    assert found.grade is Grade.WARNING
+    assert found.text.endswith(said)

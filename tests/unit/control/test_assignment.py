@@ -11,7 +11,7 @@ import pytest
 
 from edgerelay.control.assignment import Assignment
 from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
-from edgerelay.net.tls import KeyPair, TlsFiles
+from edgerelay.net.key_pairs import KeyPair, TlsFiles
 from edgerelay.pipeline.settings import Mode, OnError, PolicySettings
 from edgerelay.relay.settings import HopKind, NextHop, RelaySettings, RouteSettings
 

@@ -15,7 +15,7 @@ async def test_one_story_has_one_token(autojump_clock: MockClock) -> None:
     record = Record(events.append, "TOKEN", "0.0.0.0:25", Client.from_peer("192.0.2.1:4711"))
     record.refuse("rcpt", Reply(550, "5.1.1", "No"), "<a\n@b>", "<c\u202e@d>")
     record.fail(ValueError("line\nbreak"))
-    record.end("quit", "")
+    record.end("quit", None)
     refused, trouble, ended = events
     assert isinstance(refused, RecipientRefused)
     assert (refused.session, refused.reverse_path, refused.forward_path) == (

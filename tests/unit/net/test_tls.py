@@ -8,7 +8,8 @@ from itertools import product
 import pytest
 import trustme
 
-from edgerelay.net.tls import KeyPair, TlsFiles, grouped, server_context
+from edgerelay.net.key_pairs import KeyPair, TlsFiles, grouped
+from edgerelay.net.tls import server_context
 from edgerelay.net.x509 import leaf_facts
 
 RSA, ECDSA = trustme.KeyType.RSA, trustme.KeyType.ECDSA

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgerelay.config import Config, parse
-from edgerelay.net.tls import KeyPair, TlsFiles
+from edgerelay.net.key_pairs import KeyPair, TlsFiles
 from edgerelay.supervisor.reloading import (
     ReloadRefused,
     is_certificate_alone,

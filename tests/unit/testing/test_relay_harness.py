@@ -152,7 +152,7 @@ async def test_five_days_of_waiting_are_nothing(autojump_clock: MockClock) -> No
     async with RelayHarness(CONFIG) as relay:
         began = time.perf_counter()
         await relay.wait(days=5)
-        assert time.perf_counter() - began < 0.5
+        assert time.perf_counter() - began < 30  # and not five days
 
 
 class Patient(Policy[Any]):
