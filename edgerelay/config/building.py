@@ -72,6 +72,7 @@ def _listener(listener: Listener, has_certificate: bool) -> ListenerSettings:
         greet_delay=listener.greet_delay,
         bare_newline=listener.bare_newline,
         binarymime=listener.binarymime,
+        early_pipelining=listener.early_pipelining,
         asks_for_certificate=listener.client_certificate == "request",
     )
 

@@ -111,6 +111,7 @@ class Listener(Table):
     tls: Literal["off", "starttls", "required", "implicit"] | None = None
     greet_delay: DurationOrZero = 0.0
     bare_newline: Literal["reject", "normalize"] = "reject"
+    early_pipelining: Literal["accept", "refuse"] = "accept"
     binarymime: bool = False
     proxy_protocol_from: Networks = ()
     xclient_from: Networks = ()

@@ -64,7 +64,7 @@ class Commands(ABC):
         "_proxied",
         "_record",
         "_shared",
-        "_spoke_early",
+        "_too_early",
         "_transaction",
         "_transport",
         "_trusted",
@@ -83,7 +83,7 @@ class Commands(ABC):
         self._proxied: Mapping[str, str | None] = {}  # what XCLIENT told of the client
         self._extended = False
         self._guesses = 0  # recipients refused for good
-        self._spoke_early = False  # before the greeting
+        self._too_early: Reply | None = None  # it does not wait: what its recipients hear
         self._is_deaf = False  # refused before the greeting: QUIT is all that is left
         self._each: list[Reply] = []  # for each recipient, said before the reply
         self._end = ""  # how it ended, once it is to end
@@ -169,8 +169,10 @@ class Commands(ABC):
         transaction, recipient = self._transaction, event.recipient
         if transaction is None:
             return self._out_of_order()
-        if self._spoke_early:
-            return self._refuse_early(transaction.envelope.reverse_path, recipient.forward_path)
+        if self._too_early is not None:
+            self._record.errors += 1
+            path = transaction.envelope.reverse_path
+            return self._refuse("rcpt", self._too_early, path, recipient.forward_path)
         if transaction.knows(recipient):
             transaction.add_again(recipient)
             return replies.RCPT_OK
@@ -196,10 +198,6 @@ class Commands(ABC):
             self._record.errors += 1
             await self._let_guesses_wait()
         return self._refuse("rcpt", reply, reverse_path, forward_path)
-
-    def _refuse_early(self, reverse_path: ReversePath, to: object) -> Reply:
-        self._record.errors += 1
-        return self._refuse("rcpt", replies.SPOKE_EARLY, reverse_path, to)
 
     async def _let_guesses_wait(self) -> None:
         """Who tries out names pays with time, from half of the session's errors on."""

@@ -27,7 +27,15 @@ from edgerelay.mail.reply import Reply
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
 from edgerelay.observe.escape import escape
 from edgerelay.pipeline.plan import Plan
-from edgerelay.smtp.events import DataChunk, StartChunk, StartTls, XClient
+from edgerelay.smtp.events import (
+    DataChunk,
+    Event,
+    Hello,
+    StartChunk,
+    StartData,
+    StartTls,
+    XClient,
+)
 from edgerelay.smtp.extensions import Extensions
 from edgerelay.smtp.server import ServerProtocol
 
@@ -270,9 +278,7 @@ class Session(Commands):
         Returns what was said already, or None if nobody is there any more.
         """
         delay, transport = self._listener.greet_delay, self._transport
-        if not delay or self._trusted or transport.tls is not None:
-            return said
-        if self._record.client.is_in(self._listener.xclient_from):
+        if not delay or self._may_be_hasty or transport.tls is not None:
             return said
         transport.deadline = trio.current_time() + _FAREWELL
         await transport.send(replies.tease(self._shared.settings.hostname))
@@ -285,10 +291,26 @@ class Session(Commands):
                 return b""
             if not said:
                 return None
-        self._spoke_early = True
+        self._too_early = replies.SPOKE_EARLY
         self._record.errors += 1
         self._record.octets += len(said)
         return said
+
+    @property
+    def _may_be_hasty(self) -> bool:
+        """A machine of ours, or a proxy that has heard our replies before."""
+        return self._trusted or self._record.client.is_in(self._listener.xclient_from)
+
+    def _is_hasty(self, event: Event) -> bool:
+        """More has come already, but the client was to wait for this one's reply.
+
+        RFC 2920 section 3.1: commands in groups are for whom PIPELINING was offered, and EHLO
+        and DATA are the last of their group.
+        """
+        if self._listener.early_pipelining == "accept" or self._protocol.is_drained:
+            return False
+        must_wait = not self._extended or isinstance(event, Hello | StartData)
+        return must_wait and not self._may_be_hasty
 
     def _enter(self, client: Client) -> Admission:
         """From now on it is this client's session, with its rights and no other's.
@@ -376,19 +398,31 @@ class Session(Commands):
             if type(event) is XClient and not self._is_deaf:
                 self._spoken_for = event  # and answered with a greeting, or less
                 return
+            is_hasty = self._is_hasty(event)
             answer = self._answer_to(event)
             reply = answer if isinstance(answer, Reply) else await answer
-            if self._each:
-                each, self._each = self._each, []
-                said.append(protocol.send_for_each(each, reply))
-            else:
-                said.append(protocol.send(reply))
+            said.append(self._in_octets(reply))
+            if is_hasty:
+                self._let_haste_be_refused()
             if type(event) is StartTls:
                 await self._secure()
             elif len(said) >= _TURN or self._is_late:
                 self._is_late = False
                 await self._transport.send(self._take_said())
                 await trio.lowlevel.checkpoint()
+
+    def _in_octets(self, reply: Reply) -> bytes:
+        """What answers the last event: with PRDR the replies for each recipient come first."""
+        if not self._each:
+            return self._protocol.send(reply)
+        each, self._each = self._each, []
+        return self._protocol.send_for_each(each, reply)
+
+    def _let_haste_be_refused(self) -> None:
+        self._too_early = replies.TOO_HASTY
+        if self._transaction is not None and self._transaction.is_receiving:
+            # At its end: a refusal of DATA would make commands of its content.
+            self._transaction.doom(replies.TOO_HASTY)
 
     def _take_said(self) -> bytes:
         said = self._said

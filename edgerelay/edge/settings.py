@@ -31,6 +31,7 @@ class ListenerSettings:
     greet_delay: float = 0.0  #: between the first and the last line of the greeting; 0: one line
     bare_newline: str = "reject"  #: in content: "reject" | "normalize"
     binarymime: bool = False  #: BODY=BINARYMIME is offered
+    early_pipelining: str = "accept"  #: before PIPELINING is offered, or after DATA: or "refuse"
     asks_for_certificate: bool = False  #: of the client, in the handshake
 
 

@@ -765,3 +765,76 @@ async def test_nothing_said_inside_a_transaction_keeps_a_session_for_ever(
     await client.hear()
     assert (await client.hear()).startswith("421 4.4.2 mx.example.org This session has lasted")
     assert await client.is_hung_up()
+
+
+def impatient(world: World, **changes: Any) -> None:
+    world.listener = ListenerSettings("test", early_pipelining="refuse", **changes)
+
+
+ENVELOPE_OF_ONE = b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n"
+
+
+@pytest.mark.parametrize("hello", [b"EHLO c.example\r\n", b"HELO c.example\r\n"])
+async def test_who_goes_on_behind_its_hello_gets_no_recipient_accepted(
+    autojump_clock: MockClock, world: World, hello: bytes
+) -> None:
+    impatient(world)
+    client = world.connect()
+    assert (await client.hear()).startswith("220")
+    await client.raw(hello + ENVELOPE_OF_ONE + b"QUIT\r\n")
+    assert [(await client.hear())[:9] for _ in range(4)][1:] == [
+        "250 2.1.0",
+        "550 5.5.1",
+        "221 2.0.0",
+    ]
+
+
+async def test_whom_nobody_offered_pipelining_must_wait(
+    autojump_clock: MockClock, world: World
+) -> None:
+    impatient(world)
+    client = world.connect()
+    await client.hear()
+    await client.dialogue("C: HELO c.example\nS: 250")
+    await client.raw(ENVELOPE_OF_ONE)
+    assert (await client.hear()).startswith("250")
+    assert (await client.hear()).startswith("550 5.5.1")
+
+
+async def test_content_behind_data_is_taken_in_and_refused_as_a_whole(
+    autojump_clock: MockClock, world: World
+) -> None:
+    """If DATA were refused, what is meant as content would be obeyed as commands."""
+    impatient(world)
+    client = await world.greeted()
+    await client.raw(ENVELOPE_OF_ONE + b"DATA\r\nMAIL FROM:<x@example.com>\r\n.\r\nNOOP\r\n")
+    heard = [(await client.hear())[:9] for _ in range(5)]
+    assert heard == ["250 2.1.0", "250 2.1.5", "354 End d", "550 5.5.1", "250 2.0.0"]
+    assert not world.spool.messages
+
+
+async def test_who_pipelines_as_it_may_is_served(autojump_clock: MockClock, world: World) -> None:
+    impatient(world)
+    client = await world.greeted()
+    await client.raw(ENVELOPE_OF_ONE + b"DATA\r\n")
+    assert [(await client.hear())[:3] for _ in range(3)] == ["250", "250", "354"]
+    await client.raw(b"Subject: x\r\n\r\nhello\r\n.\r\nRSET\r\n" + ENVELOPE_OF_ONE)
+    assert [(await client.hear())[:3] for _ in range(4)] == ["250"] * 4
+
+
+async def test_haste_is_accepted_where_nothing_else_is_said(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = world.connect()
+    await client.hear()
+    await client.raw(b"HELO c.example\r\n" + ENVELOPE_OF_ONE)
+    assert [(await client.hear())[:3] for _ in range(3)] == ["250"] * 3
+
+
+async def test_a_client_of_our_own_may_be_hasty(autojump_clock: MockClock, world: World) -> None:
+    impatient(world)
+    world.set(relay_from=(ip_network("192.0.2.0/24"),))
+    client = world.connect()
+    await client.hear()
+    await client.raw(b"HELO c.example\r\n" + ENVELOPE_OF_ONE)
+    assert [(await client.hear())[:3] for _ in range(3)] == ["250"] * 3
