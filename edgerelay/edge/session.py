@@ -105,7 +105,9 @@ class Session(Commands):
         """Wait no longer for this client than for those who speak from now on."""
         if self._is_listening:
             self._is_hurried = True
-            soon = trio.current_time() + self._patience()
+            patience, transaction = self._shared.patience, self._transaction
+            is_receiving = transaction is not None and transaction.is_receiving
+            soon = trio.current_time() + (patience.data if is_receiving else patience.command)
             self._transport.deadline = min(self._transport.deadline, soon)
 
     async def run(self) -> None:
@@ -307,10 +309,9 @@ class Session(Commands):
         RFC 2920 section 3.1: commands in groups are for whom PIPELINING was offered, and EHLO
         and DATA are the last of their group.
         """
-        if self._listener.early_pipelining == "accept" or self._protocol.is_drained:
+        if self._protocol.is_drained:
             return False
-        must_wait = not self._extended or isinstance(event, Hello | StartData)
-        return must_wait and not self._may_be_hasty
+        return not self._extended or isinstance(event, Hello | StartData)
 
     def _enter(self, client: Client) -> Admission:
         """From now on it is this client's session, with its rights and no other's.
@@ -386,6 +387,7 @@ class Session(Commands):
     async def _answer(self) -> None:
         """Answer all that has come, the replies of a pipelined group with one write."""
         protocol, said = self._protocol, self._said
+        must_wait = self._listener.early_pipelining != "accept" and not self._may_be_hasty
         while (event := protocol.next_event()) is not None:
             if type(event) is DataChunk:
                 if self._transaction is not None:  # else its refusal comes after its octets
@@ -398,10 +400,10 @@ class Session(Commands):
             if type(event) is XClient and not self._is_deaf:
                 self._spoken_for = event  # and answered with a greeting, or less
                 return
-            is_hasty = self._is_hasty(event)
+            is_hasty = must_wait and self._is_hasty(event)
             answer = self._answer_to(event)
             reply = answer if isinstance(answer, Reply) else await answer
-            said.append(self._in_octets(reply))
+            said.append(self._in_octets(reply) if self._each else protocol.send(reply))
             if is_hasty:
                 self._let_haste_be_refused()
             if type(event) is StartTls:
@@ -412,9 +414,7 @@ class Session(Commands):
                 await trio.lowlevel.checkpoint()
 
     def _in_octets(self, reply: Reply) -> bytes:
-        """What answers the last event: with PRDR the replies for each recipient come first."""
-        if not self._each:
-            return self._protocol.send(reply)
+        """With PRDR the replies for each recipient come first."""
         each, self._each = self._each, []
         return self._protocol.send_for_each(each, reply)
 
@@ -453,14 +453,9 @@ class Session(Commands):
                 # However the octets are spread, they must come to so many a second.
                 octets = self._record.octets - self._since_octets
                 began = min(now, self._since + octets / settings.min_data_rate)
-            return began + self._patience()
+            return began + self._shared.patience.data
         # An octet of a command is no command: who drips them has no more time than who is silent.
-        return self._since + self._patience()
-
-    def _patience(self) -> float:
-        patience = self._shared.patience
-        is_receiving = self._transaction is not None and self._transaction.is_receiving
-        return patience.data if is_receiving else patience.command
+        return self._since + self._shared.patience.command
 
     async def _secure(self) -> None:
         await self._transport.send(self._take_said())

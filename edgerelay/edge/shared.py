@@ -29,6 +29,7 @@ class Shared:
     """Lives as long as its `Edge`."""
 
     __slots__ = (
+        "_most_buffered",
         "_numbers",
         "_tag",
         "buffered",
@@ -81,6 +82,7 @@ class Shared:
         self.buffered = 0  #: those of them that are in memory
         self.patience = patience_of(settings)  #: with clients, at this moment
         self.is_stressed = False
+        self._most_buffered = int(settings.content_memory * _BEGUN) + _BEGUN_AT_LEAST
         self.transactions = 0  #: open mail transactions
         self.stopping = False
         # Microseconds at the start tell workers, and one worker's lives, apart.
@@ -99,7 +101,7 @@ class Shared:
     @property
     def has_memory(self) -> bool:
         """Content that has begun to come may go on. What is in files is the disk's to bound."""
-        return self.buffered <= self.settings.content_memory * _BEGUN + _BEGUN_AT_LEAST
+        return self.buffered <= self._most_buffered
 
     @property
     def has_room(self) -> bool:

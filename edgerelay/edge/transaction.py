@@ -122,23 +122,20 @@ class MailTransaction:
             scanner.feed(chunk)
             if scanner.received > MAX_RECEIVED or scanner.own_hops > MAX_OWN_HOPS:
                 return self.doom(LOOP)
-        if not self._shared.has_memory:
+        shared, size = self._shared, len(chunk)
+        if not shared.has_memory:
             return self.doom(NO_ROOM)
-        self._count(len(chunk))
+        self._counted += size
+        self._buffered += size
+        shared.content += size
+        shared.buffered += size
         if content.feed(chunk):
             try:
                 await content.flush()
             except SpoolError as error:
                 return self.doom(self._not_stored(error))
-            self._count(0, in_memory=-self._buffered)
-
-    def _count(self, octets: int, *, in_memory: int | None = None) -> None:
-        """Add to what is in flight, here and in all."""
-        in_memory = octets if in_memory is None else in_memory
-        self._counted += octets
-        self._buffered += in_memory
-        self._shared.content += octets
-        self._shared.buffered += in_memory
+            shared.buffered -= self._buffered
+            self._buffered = 0
 
     def refusal(self, end: EndOfData | EndOfChunk) -> Reply | None:
         """Why it cannot be taken, whatever anybody thinks of it."""
@@ -303,7 +300,9 @@ class MailTransaction:
         if self._content is not None:
             self._content.discard()
             self._content = None
-        self._count(-self._counted, in_memory=-self._buffered)
+        self._shared.content -= self._counted
+        self._shared.buffered -= self._buffered
+        self._counted = self._buffered = 0
 
     def _not_stored(self, error: SpoolError) -> Reply:
         self._shared.observer(Trouble(where="spool", what="mail not stored", detail=str(error)))

@@ -28,6 +28,8 @@ TOLD_EVERY: Final = 10.0
 
 _SHED_ENDS: Final = frozenset({"too many connections", "too many new connections", "stress"})
 
+_PACED: Final = frozenset({SessionEnded, RecipientRefused, TurnedAway})
+
 
 def shed_for(event: Event) -> str:
     """Why the relay refused this to protect itself, or ""."""
@@ -53,14 +55,15 @@ class Pace:
         self._left_at = self._since
 
     def __call__(self, event: Event, /) -> None:
+        if type(event) not in _PACED:
+            return self._log(event)
         cause = shed_for(event)
         if cause:
             self._refused[cause] += 1
         if not (cause or _is_empty(event)) or self._may_pass():
-            self._log(event)
-        else:
-            end = event.end if type(event) is SessionEnded else cause
-            self._unwritten[end] += 1
+            return self._log(event)
+        self._unwritten[event.end if type(event) is SessionEnded else cause] += 1
+        return None
 
     def tell(self) -> None:
         """Write the sums, if there is something to tell."""
