@@ -12,7 +12,8 @@ The first line of a file names the rule it proves. After it:
     ! segments_only             what is proved is about one segment
 
 Consecutive C and X lines arrive as one segment. Every dialogue is held twice: so, and octet
-by octet. At the end nothing may be left unsaid or unread.
+by octet; tests/e2e/test_dialogues.py holds it once more, with a relay that really runs. At the
+end nothing may be left unsaid or unread.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class Server:
             extensions=Extensions(
                 1_000_000,
                 starttls="no_starttls" not in options,
+                recipients=1000,
                 binarymime="binarymime" in options,
+                prdr=True,
             ),
             postmaster=Mailbox("postmaster", "local.test"),
             tls_required="tls_required" in options,
