@@ -15,9 +15,9 @@ from edgerelay.relay.settings import HopKind, HopTls, RelaySettings, RouteSettin
 from edgerelay.units import PASSED
 
 DEFAULT_USER: Final = "edgerelay"
-#: Hops that cannot say whether a recipient exists: there is nobody to ask.
 #: A network may do so many times what a client may, if nothing else is said.
 _NETWORK: Final = 10
+#: Hops that cannot say whether a recipient exists: there is nobody to ask.
 _CANNOT_TELL: Final = (HopKind.MAILDIR, HopKind.MX)
 
 

@@ -39,22 +39,17 @@ def _text(value: object) -> str:
     return value
 
 
-def _workers(value: object) -> int:
-    """ "auto" is 0 until somebody counts the cores."""
-    if value == "auto":
-        return 0
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024:
-        return value
-    raise ValueError('expected "auto" or a number from 1 to 1024')
+def _auto_or_count(most: int) -> Callable[[object], int]:
+    """ "auto" is 0 until somebody counts, or knows what it goes by."""
 
+    def read(value: object) -> int:
+        if value == "auto":
+            return 0
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
+            return value
+        raise ValueError(f'expected "auto" or a number from 1 to {most}')
 
-def _network_connections(value: object) -> int:
-    """ "auto" is 0 until the limit per client is known."""
-    if value == "auto":
-        return 0
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10_000_000:
-        return value
-    raise ValueError('expected "auto" or a number from 1 to 10000000')
+    return read
 
 
 def _network_rate(value: object) -> tuple[int, float] | str | None:
@@ -135,7 +130,7 @@ class Limits(Table):
     connections: Count = 10_000
     connections_per_client: Count = 50
     rate_per_client: Annotated[tuple[int, float] | None, _by(units.rate)] = (100, 60.0)
-    connections_per_network: Annotated[int, _by(_network_connections)] = 0
+    connections_per_network: Annotated[int, _by(_auto_or_count(10_000_000))] = 0
     rate_per_network: Annotated[tuple[int, float] | str | None, _by(_network_rate)] = "auto"
     errors_per_session: Count = 20
     command_timeout: Duration = 300.0
@@ -201,7 +196,7 @@ class File(Table):
     remove_results_of: Many[Annotated[str, _by(names.authserv_id)]] = ()
     postmaster: Annotated[str, _by(names.mailbox)] | None = None
     state_dir: Annotated[str, _by(_text)] = "/var/lib/edgerelay"
-    workers: Annotated[int, _by(_workers)] = 0
+    workers: Annotated[int, _by(_auto_or_count(1024))] = 0
     user: Annotated[str, _by(_text)] | None = None
     drain: DurationOrZero = 30.0
     dns: Dns = Dns()

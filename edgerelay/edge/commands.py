@@ -240,25 +240,25 @@ class Commands(ABC):
         if transaction is None:
             return self._out_of_order()
         judgement = await self._judge(transaction, event)
+        path = transaction.envelope.reverse_path
         if isinstance(judgement, Refusal):
-            path = transaction.envelope.reverse_path
             self._end_transaction()
             return self._refused_by(judgement, "data", path=path)
         if isinstance(judgement, Reply):
-            result: Committed | Reply = judgement
-        else:
-            # From here on the mail is ours or refused, whoever goes away meanwhile.
-            with trio.CancelScope(shield=True):
-                result = await transaction.commit(
-                    event, self._facts(transaction), self._record.token, judgement
-                )
+            self._end_transaction()
+            return self._refuse("data", judgement, path)
+        # From here on the mail is ours or refused, whoever goes away meanwhile.
+        with trio.CancelScope(shield=True):
+            result = await transaction.commit(
+                event, self._facts(transaction), self._record.token, judgement
+            )
         self._end_transaction()
         if not isinstance(result, Committed):
-            return self._refuse("data", result, transaction.envelope.reverse_path)
-        refused = {} if isinstance(judgement, Reply) else transaction.refused(judgement)
+            return self._refuse("data", result, path)
+        refused = transaction.refused(judgement)
         if result.is_kept:  # else its event says that it is dropped
             self._record.accept(result, transaction, len(refused))
-        if refused and not isinstance(judgement, Reply):
+        if refused:
             self._refuse_each(transaction, refused, judgement)
         return replies.queued(result.queue_id)
 

@@ -6,18 +6,12 @@ import pytest
 import trustme
 
 from edgerelay.net.key_pairs import KeyPair, grouped
-
-ECDSA, RSA = trustme.KeyType.ECDSA, trustme.KeyType.RSA
+from tests.unit.net.pairs import RSA, pair
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def pair(authority: trustme.CA, *names: str, key_type: trustme.KeyType = ECDSA) -> KeyPair:
-    issued = authority.issue_cert(*names, key_type=key_type)
-    return KeyPair(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes())
 
 
 def test_a_pair_alone_is_for_everybody_and_is_not_even_read() -> None:
@@ -40,6 +34,18 @@ def test_the_first_of_two_for_one_name_is_shown(authority: trustme.CA) -> None:
     found = grouped((first, second))
     assert found["a.example"] == (first,)
     assert found["c.example"] == (second,)
+
+
+def test_of_one_key_type_the_first_pair_with_a_name_is_shown(authority: trustme.CA) -> None:
+    first = pair(authority, "mx.example.com", "mx.example.org")
+    second = pair(authority, "mx.example.org", "mx.example.net")
+    groups = grouped((first, second))
+    assert groups == {
+        "": (first,),
+        "mx.example.com": (first,),
+        "mx.example.org": (first,),
+        "mx.example.net": (second,),
+    }
 
 
 def test_what_cannot_be_read_is_an_error(authority: trustme.CA) -> None:

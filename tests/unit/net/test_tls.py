@@ -8,22 +8,15 @@ from itertools import product
 import pytest
 import trustme
 
-from edgerelay.net.key_pairs import KeyPair, TlsFiles, grouped
+from edgerelay.net.key_pairs import KeyPair, TlsFiles
 from edgerelay.net.tls import server_context
 from edgerelay.net.x509 import leaf_facts
-
-RSA, ECDSA = trustme.KeyType.RSA, trustme.KeyType.ECDSA
+from tests.unit.net.pairs import ECDSA, RSA, pair
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def pair(authority: trustme.CA, *names: str, key_type: trustme.KeyType = ECDSA) -> KeyPair:
-    issued = authority.issue_cert(*names, key_type=key_type)
-    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
-    return KeyPair(chain, issued.private_key_pem.bytes())
 
 
 def shake(
@@ -127,18 +120,6 @@ def test_with_two_key_types_the_handshake_takes_what_the_client_can(
             cipher = shake(context, _client(f"ECDHE+a{kind.name}"), name).cipher()
             assert cipher is not None
             assert f"-{kind.name}-" in cipher[0]
-
-
-def test_of_one_key_type_the_first_pair_with_a_name_is_shown(authority: trustme.CA) -> None:
-    first = pair(authority, "mx.example.com", "mx.example.org")
-    second = pair(authority, "mx.example.org", "mx.example.net")
-    groups = grouped((first, second))
-    assert groups == {
-        "": (first,),
-        "mx.example.com": (first,),
-        "mx.example.org": (first,),
-        "mx.example.net": (second,),
-    }
 
 
 def test_a_client_may_show_a_certificate_yet_not_a_bad_one(authority: trustme.CA) -> None:
