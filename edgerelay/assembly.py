@@ -152,7 +152,7 @@ def _asking(check: RecipientCheck) -> Recipients:
     ) -> Deliverable | Refused:
         answer = await check(forward_path, reverse_path, trusted=trusted)
         if isinstance(answer, Accepted):
-            return Deliverable(answer.lane)
+            return Deliverable(answer.lane, answer.route)
         return Refused(answer.reply)
 
     return ask

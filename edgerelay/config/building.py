@@ -74,6 +74,7 @@ def _listener(listener: Listener, has_certificate: bool) -> ListenerSettings:
         binarymime=listener.binarymime,
         early_pipelining=listener.early_pipelining,
         asks_for_certificate=listener.client_certificate == "request",
+        split=listener.split,
     )
 
 

@@ -111,6 +111,7 @@ class Listener(Table):
     proxy_protocol_from: Networks = ()
     xclient_from: Networks = ()
     client_certificate: Literal["off", "request"] = "off"
+    split: bool = False
 
 
 class KeyPair(Table):

@@ -14,6 +14,7 @@ class Deliverable:
     """The recipient is ours to take; its delivery waits in this lane of the spool."""
 
     lane: str
+    route: object = None  #: equal for recipients that one route of the configuration names
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from edgerelay.edge import replies
 from edgerelay.edge.boundary import Refused as RecipientIsRefused
 from edgerelay.edge.policing import Judgement, Policing, Refusal
 from edgerelay.edge.record import Record
+from edgerelay.edge.settings import ListenerSettings
 from edgerelay.edge.shared import Shared
 from edgerelay.edge.transaction import NO_JUDGEMENT, Committed, MailTransaction
 from edgerelay.mail.address import ForwardPath, ReversePath
@@ -59,6 +60,7 @@ class Commands(ABC):
         "_extended",
         "_guesses",
         "_is_deaf",
+        "_listener",
         "_policing",
         "_protocol",
         "_proxied",
@@ -71,9 +73,15 @@ class Commands(ABC):
     )
 
     def __init__(
-        self, shared: Shared, transport: Transport, record: Record, protocol: ServerProtocol
+        self,
+        shared: Shared,
+        transport: Transport,
+        listener: ListenerSettings,
+        record: Record,
+        protocol: ServerProtocol,
     ) -> None:
         self._shared = shared
+        self._listener = listener
         self._transport = transport
         self._record = record
         self._protocol = protocol
@@ -161,7 +169,11 @@ class Commands(ABC):
 
     def _mail(self, event: Mail) -> Reply:
         self._transaction = MailTransaction(
-            self._shared, event.envelope, self._record.now(), prdr=event.prdr
+            self._shared,
+            event.envelope,
+            self._record.now(),
+            prdr=event.prdr,
+            trusted=self._trusted,
         )
         return replies.MAIL_OK
 
@@ -178,26 +190,22 @@ class Commands(ABC):
             return replies.RCPT_OK
         reverse_path, forward_path = transaction.envelope.reverse_path, recipient.forward_path
         if transaction.recipients >= self._shared.settings.recipients_per_message:
-            reply = replies.TOO_MANY_RECIPIENTS
-        else:
-            answer = await self._shared.recipients(
-                forward_path, reverse_path, trusted=self._trusted
-            )
-            if not isinstance(answer, RecipientIsRefused):
-                # Policies are asked last: a stranger's address must leave no trace in a table.
-                if self._policing is not None:
-                    refusal = await self._wait_for(self._policing.rcpt(forward_path))
-                    if refusal is not None:
-                        return self._refused_by(
-                            refusal, "rcpt", path=reverse_path, to=forward_path
-                        )
-                transaction.add(recipient, answer.lane)
-                return replies.RCPT_OK
-            reply = answer.reply
-        if reply.is_permanent:
-            self._record.errors += 1
-            await self._let_guesses_wait()
-        return self._refuse("rcpt", reply, reverse_path, forward_path)
+            return self._refuse("rcpt", replies.TOO_MANY_RECIPIENTS, reverse_path, forward_path)
+        answer = await self._shared.recipients(forward_path, reverse_path, trusted=self._trusted)
+        if isinstance(answer, RecipientIsRefused):
+            if answer.reply.is_permanent:
+                self._record.errors += 1
+                await self._let_guesses_wait()
+            return self._refuse("rcpt", answer.reply, reverse_path, forward_path)
+        if self._listener.split and transaction.parts_with(answer):
+            return self._refuse("rcpt", replies.OTHER_ROUTE, reverse_path, forward_path)
+        # Policies are asked last: a stranger's address must leave no trace in a table.
+        if self._policing is not None:
+            refusal = await self._wait_for(self._policing.rcpt(forward_path))
+            if refusal is not None:
+                return self._refused_by(refusal, "rcpt", path=reverse_path, to=forward_path)
+        transaction.add(recipient, answer)
+        return replies.RCPT_OK
 
     async def _let_guesses_wait(self) -> None:
         """Who tries out names pays with time, from half of the session's errors on."""

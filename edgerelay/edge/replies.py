@@ -27,12 +27,16 @@ HELP: Final = Reply(
 NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage, try again later")
 NOT_STORED: Final = Reply(451, "4.3.0", "The message could not be stored, try again later")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
+OTHER_ROUTE: Final = Reply(452, "4.5.3", "Send to this recipient in another message")
 HEADER_TOO_LARGE: Final = Reply(552, "5.3.4", "The header section is too large")
 NO_TRANSACTION: Final = Reply(503, "5.5.1", "No mail transaction is open")
 SPOKE_EARLY: Final = Reply(550, "5.5.1", "You spoke before our greeting was over")
 TOO_HASTY: Final = Reply(550, "5.5.1", "You went on before our reply, which nobody had offered")
 NO_SERVICE: Final = Reply(503, "5.5.1", "No service here; QUIT is all that is left")
 LOOP: Final = Reply(554, "5.4.6", "Too many hops, this message is going round in circles")
+DELIVERED_BEFORE: Final = Reply(
+    554, "5.4.6", "This was delivered to its recipient before and is going round in circles"
+)
 PROBLEMS: Final = {
     DataProblem.BARE_NEWLINE: Reply(
         550, "5.6.11", "Lines end with CRLF; bare CR and LF are not accepted"

@@ -69,7 +69,6 @@ class Session(Commands):
         "_is_hurried",
         "_is_late",
         "_is_listening",
-        "_listener",
         "_place",
         "_said",
         "_since",
@@ -78,10 +77,9 @@ class Session(Commands):
     )
 
     def __init__(self, shared: Shared, transport: Transport, listener: ListenerSettings) -> None:
-        self._listener = listener
         peer = Client.from_peer(transport.peer)
         record = Record(shared.observer, shared.new_token(), listener.name, peer)
-        super().__init__(shared, transport, record, _protocol(shared, listener))
+        super().__init__(shared, transport, listener, record, _protocol(shared, listener))
         self._place: Place | None = None
         self._said: list[bytes] = []  # replies of a pipelined group, for one write
         self._beside: trio.Nursery | None = None  # where policies work

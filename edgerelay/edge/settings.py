@@ -33,6 +33,7 @@ class ListenerSettings:
     binarymime: bool = False  #: BODY=BINARYMIME is offered
     early_pipelining: str = "accept"  #: before PIPELINING is offered, or after DATA: or "refuse"
     asks_for_certificate: bool = False  #: of the client, in the handshake
+    split: bool = False  #: recipients of one message are all of one route
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from edgerelay.edge.boundary import Deliverable
 from edgerelay.edge.policing import Judgement
-from edgerelay.edge.replies import HEADER_TOO_LARGE, LOOP, NO_ROOM, NOT_STORED, PROBLEMS
+from edgerelay.edge.replies import (
+    DELIVERED_BEFORE,
+    HEADER_TOO_LARGE,
+    LOOP,
+    NO_ROOM,
+    NOT_STORED,
+    PROBLEMS,
+)
 from edgerelay.edge.shared import Shared
 from edgerelay.mail.address import ForwardPath
 from edgerelay.mail.envelope import ClientFacts, Envelope, Recipient
@@ -63,22 +71,33 @@ class MailTransaction:
         "_lanes",
         "_mailboxes",
         "_prdr",
+        "_route",
         "_scanner",
         "_shared",
+        "_trusted",
         "answered",
         "envelope",
         "started",
     )
 
     def __init__(
-        self, shared: Shared, envelope: Envelope, started: float, *, prdr: bool = False
+        self,
+        shared: Shared,
+        envelope: Envelope,
+        started: float,
+        *,
+        prdr: bool = False,
+        trusted: bool = False,
     ) -> None:
-        """``started`` is monotonic, in seconds; ``prdr``: each recipient may have its reply."""
+        """``started`` is monotonic, in seconds; ``prdr``: each recipient may have its reply;
+        ``trusted``: of a client that may relay."""
         self.envelope = envelope
         self.started = started
         self._shared = shared
         self._lanes: dict[str, list[Recipient]] = {}
+        self._route: object = None  # of the first recipient
         self._prdr = prdr
+        self._trusted = trusted
         self._mailboxes: dict[tuple[str, str], ForwardPath] = {}
         self.answered: list[ForwardPath] = []  #: for each 250 to RCPT whom it was for
         self._content: Content | None = None
@@ -100,9 +119,15 @@ class MailTransaction:
         """This mailbox was accepted already; case counts before the @ (RFC 5321 section 2.4)."""
         return bool(self._mailboxes) and _mailbox(recipient) in self._mailboxes
 
-    def add(self, recipient: Recipient, lane: str) -> None:
+    def parts_with(self, way: Deliverable) -> bool:
+        """Whoever goes that way may have another fate than those accepted, and no reply for it."""
+        return not self._prdr and bool(self._mailboxes) and way.route != self._route
+
+    def add(self, recipient: Recipient, way: Deliverable) -> None:
+        if not self._mailboxes:
+            self._route = way.route
         self._mailboxes[_mailbox(recipient)] = recipient.forward_path
-        self._lanes.setdefault(lane, []).append(recipient)
+        self._lanes.setdefault(way.lane, []).append(recipient)
         self.answered.append(recipient.forward_path)
 
     def add_again(self, recipient: Recipient) -> None:
@@ -143,7 +168,18 @@ class MailTransaction:
             return PROBLEMS[end.problem]
         if self._doomed is not None or self._content is None:
             return self._doomed or NOT_STORED
+        # Our own house may send again what was delivered, to a mailbox that has moved.
+        if self._has_been_delivered and not self._trusted:
+            return DELIVERED_BEFORE
         return None
+
+    @property
+    def _has_been_delivered(self) -> bool:
+        """Everybody it is for has been delivered it before (RFC 9228)."""
+        before: set[str] = set() if self._scanner is None else self._scanner.delivered_to
+        return bool(before) and all(
+            f"{mailbox}@{domain}".lower() in before for mailbox, domain in self._mailboxes
+        )
 
     @property
     def forward_paths(self) -> list[ForwardPath]:

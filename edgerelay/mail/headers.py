@@ -1,4 +1,4 @@
-"""Counts a message's trace fields while it streams past, to find loops and forged results.
+"""Reads a message's trace fields while it streams past, to find loops and forged results.
 
 Keeps at most one header field of bounded length, whatever arrives. It does not judge how
 many are too many, and knows nothing else of a header.
@@ -9,20 +9,41 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from edgerelay.mail.address import domain_key
+
 #: Of a longer field only this many octets are looked at.
 _FIELD_LIMIT: Final = 8192
 _FOLDS: Final = (b" ", b"\t", b"")
-_COUNTED: Final = re.compile(rb"\r\n(?:(received)|authentication-results)[ \t]*:", re.IGNORECASE)
+_TRACE: Final = re.compile(
+    rb"\r\n(received|delivered-to|authentication-results)[ \t]*:", re.IGNORECASE
+)
+_DELIVERED_TO: Final = re.compile(
+    rb"\r\ndelivered-to[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE
+)
+#: Mailboxes that are remembered: of more the Received fields that came with them make an end.
+_REMEMBERED: Final = 100
+#: Characters of a mailbox that may be one of our recipients (RFC 5321 section 4.5.3.1.3).
+_LONGEST: Final = 256
 
 
 class HeaderScanner:
     """Feed it content until `is_done`; ``hostname`` is the name our own Received say."""
 
-    __slots__ = ("_by_us", "_carry", "_hostname", "is_done", "own_hops", "received", "results")
+    __slots__ = (
+        "_carry",
+        "_hostname",
+        "delivered_to",
+        "is_done",
+        "own_hops",
+        "received",
+        "results",
+    )
 
     def __init__(self, hostname: str) -> None:
         self.received = 0  #: Received fields
         self.own_hops = 0  #: of these, "by" our own hostname (RFC 5321 section 4.4)
+        #: Mailboxes that Delivered-To fields name (RFC 9228), in lower case, domains as A-labels.
+        self.delivered_to: set[str] = set()
         self.results = 0  #: Authentication-Results fields
         self.is_done = False  #: the header has ended
         self._hostname = hostname.lower().encode()
@@ -49,13 +70,23 @@ class HeaderScanner:
             self._carry = data[start:]
 
     def _count(self, fields: bytes) -> None:
-        found = _COUNTED.findall(fields)
-        if found:
-            received = sum(map(bool, found))
-            self.received += received
-            self.results += len(found) - received
-            if received and self._hostname in fields.lower():
-                self.own_hops += len(_by(self._hostname).findall(fields))
+        names = [name.lower() for name in _TRACE.findall(fields)]
+        if not names:
+            return
+        received = names.count(b"received")
+        self.received += received
+        self.results += names.count(b"authentication-results")
+        if b"delivered-to" in names:
+            self._remember(fields)
+        if received and self._hostname in fields.lower():
+            self.own_hops += len(_by(self._hostname).findall(fields))
+
+    def _remember(self, fields: bytes) -> None:
+        for value in _DELIVERED_TO.findall(fields):
+            text = value.decode("utf-8", "replace").strip(" \t\r\n<>")
+            local_part, at, domain = text.rpartition("@")
+            if at and len(text) <= _LONGEST and len(self.delivered_to) < _REMEMBERED:
+                self.delivered_to.add(f"{local_part}@{domain_key(domain)}".lower())
 
 
 def _last_field(data: bytes) -> int:

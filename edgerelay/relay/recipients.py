@@ -16,7 +16,7 @@ from edgerelay.observe.events import Observer, Trouble
 from edgerelay.relay.callout import Callout, Prober
 from edgerelay.relay.recipients_file import RecipientsFile
 from edgerelay.relay.routing import LaneSpec, Router
-from edgerelay.relay.settings import HopKind
+from edgerelay.relay.settings import HopKind, RouteSettings
 from edgerelay.runtime import Clock, RunBlocking, in_thread
 from edgerelay.tables.api import Tables
 
@@ -34,6 +34,7 @@ class Accepted:
     """The recipient is ours to take; its delivery waits in this lane."""
 
     lane: str
+    route: RouteSettings | None = None  #: that names the recipient's domain, if one does
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +77,14 @@ class RecipientCheck:
         if lane is None:
             return Declined(_NO_RELAY)
         if lane.route is None or lane.route.recipients == "any" or _is_always(forward_path):
-            return Accepted(lane.name)
+            return Accepted(lane.name, lane.route)
         try:
             reply = await self._objection(lane, lane.route.recipients, forward_path)
         except Exception as error:  # ours, whatever it is: the client may come again
             what = "a recipient could not be checked"
             self._observer(Trouble(where="recipients", what=what, detail=repr(error)))
             reply = _NO_LIST
-        return Accepted(lane.name) if reply is None else Declined(reply)
+        return Accepted(lane.name, lane.route) if reply is None else Declined(reply)
 
     async def _objection(
         self, lane: LaneSpec, recipients: str | Path, forward_path: ForwardPath

@@ -100,13 +100,19 @@ class Exim(Server):
         """The reverse-path of each message that came over SMTP, in order."""
         return re.findall(r" <= (\S+) H=", self.mainlog)
 
-    def send(self, sender: str, recipient: str, content: bytes) -> None:
+    def send(self, sender: str, *recipients: str, content: bytes) -> None:
         """Submit on the command line, and deliver at once."""
         self.write()
         path = self.directory / "message"
         path.write_bytes(content)
-        command = f'exec "$0" -C "$1" -odf -oi -f "$2" "$3" < "{path}"'
-        run("sh", "-c", command, str(self.program), str(self._file), sender, recipient)
+        command = (
+            f'file=$1 from=$2; shift 2; exec "$0" -C "$file" -odf -oi -f "$from" "$@" < "{path}"'
+        )
+        run("sh", "-c", command, str(self.program), str(self._file), sender, *recipients)
+
+    def send_again(self) -> None:
+        """Deliver what is still queued, whenever it was to be tried next."""
+        run(str(self.program), "-C", str(self._file), "-qff")
 
     @property
     def version(self) -> str:

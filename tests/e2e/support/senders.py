@@ -87,7 +87,7 @@ def exim(mail: Mail) -> None:
         relay_to=mail.port,
         transport=lines if mail.tls else ("hosts_avoid_tls = *",),
     )
-    server.send(mail.mail_from, mail.rcpt_to, mail.content.replace(b"\r\n", b"\n"))
+    server.send(mail.mail_from, mail.rcpt_to, content=mail.content.replace(b"\r\n", b"\n"))
 
 
 def open_smtpd(mail: Mail) -> None:

@@ -112,6 +112,11 @@ async def test_what_is_wrong_with_its_form_is_wrong_before_anybody_is_asked(
     assert found.traces == []
 
 
+async def test_a_message_from_the_recipients_own_mailbox_can_be_tried() -> None:
+    found = await tried("labeller", content=b"Delivered-To: %b\r\n\r\n" % str(X.mailbox).encode())
+    assert found.fates[X].outcome == "accepted"
+
+
 async def test_dots_and_large_messages_arrive_as_they_are() -> None:
     content = b"Subject: x\r\n\r\n" + b".\r\n..\r\n" + b"y" * 70 + b"\r\n" * 200_000
     found = await tried("labeller", content=content)

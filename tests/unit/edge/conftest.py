@@ -82,7 +82,7 @@ class Directory:
             return RecipientIsRefused(UNKNOWN)
         if mailbox.domain_key not in ("example.org", "example.net") and not trusted:
             return RecipientIsRefused(NO_RELAY)
-        return Deliverable(f"mx:{mailbox.domain_key}")
+        return Deliverable(f"mx:{mailbox.domain_key}", route=mailbox.domain_key)
 
 
 class Client:

@@ -215,6 +215,7 @@ async def test_too_many_recipients_are_for_another_transaction(
         (b"x" * 2000 + b"\r\n", "552 5.3.4"),
         (b"Received: by other.example\r\n" * 101 + b"\r\n", "554 5.4.6"),
         (b"Received: from x by mx.example.org; y\r\n" * 11 + b"\r\n", "554 5.4.6"),
+        (b"Delivered-To: <B@Example.org>\r\n\r\n", "554 5.4.6"),
         (b"y" * 999 + b"\r\n", "550 5.6.0"),
     ],
 )
@@ -230,6 +231,75 @@ async def test_what_may_not_come_in_is_refused_at_the_dot(
     await world.assert_no_content()
     assert (await client.send_mail()).startswith("250")
     assert world.told(RecipientRefused)[0].command == "data"
+
+
+async def test_what_somebody_else_was_delivered_is_no_loop(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    assert (await client.send_mail("Delivered-To: c@example.org\r\n\r\n")).startswith("250")
+    assert (await client.send_mail("\r\nDelivered-To: b@example.org\r\n")).startswith("250")
+    # Of two recipients one has not had it yet.
+    await client.dialogue(f"{ENVELOPE}\nC: RCPT TO:<c@example.org>\nS: 250\nC: DATA\nS: 354")
+    await client.raw(b"Delivered-To: b@example.org\r\n\r\n.\r\n")
+    assert (await client.hear()).startswith("250")
+
+
+async def test_our_own_house_may_send_again_what_was_delivered(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(relay_from=(ip_network("192.0.2.0/24"),))
+    client = await world.greeted()
+    assert (await client.send_mail("Delivered-To: b@example.org\r\n\r\n")).startswith("250")
+
+
+async def test_a_listener_that_splits_takes_recipients_of_one_route(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.listener = ListenerSettings("test", split=True)
+    client = await world.greeted()
+    await client.dialogue(
+        r"""
+        C: MAIL FROM:<a@example.com>
+        S: 250
+        C: RCPT TO:<nobody@example.net>
+        S: 550
+        C: RCPT TO:<a@example.org>
+        S: 250
+        C: RCPT TO:<b@example.net>
+        S: 452 4\.5\.3 Send to this recipient in another message
+        C: RCPT TO:<nobody@example.net>
+        S: 550
+        C: RCPT TO:<b@example.org>
+        S: 250
+        C: RSET
+        S: 250
+        C: MAIL FROM:<a@example.com>
+        S: 250
+        C: RCPT TO:<b@example.net>
+        S: 250
+        C: RCPT TO:<a@example.org>
+        S: 452 4\.5\.3
+        """
+    )
+    assert world.told(RecipientRefused)[1].forward_path == "<b@example.net>"
+
+
+async def test_who_hears_of_each_recipient_needs_no_split(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.listener = ListenerSettings("test", split=True)
+    client = await world.greeted()
+    await client.dialogue(
+        """
+        C: MAIL FROM:<a@example.com> PRDR
+        S: 250
+        C: RCPT TO:<a@example.org>
+        S: 250
+        C: RCPT TO:<b@example.net>
+        S: 250
+        """
+    )
 
 
 async def test_mail_that_passed_us_ten_times_is_no_loop(

@@ -6,6 +6,7 @@ from typing import Any
 
 from trio.testing import MockClock
 
+from edgerelay.edge.boundary import Deliverable
 from edgerelay.edge.replies import LOOP, NO_ROOM, PROBLEMS
 from edgerelay.edge.transaction import Committed, MailTransaction
 from edgerelay.mail.address import NULL_REVERSE_PATH, ForwardPath, Mailbox
@@ -18,7 +19,7 @@ CLIENT = ClientFacts("192.0.2.1", "client.example", "ESMTP")
 
 def begin(world: World) -> MailTransaction:
     transaction = MailTransaction(world.edge._shared, Envelope(NULL_REVERSE_PATH), 0.0)
-    transaction.add(to("b@example.org"), "lane")
+    transaction.add(to("b@example.org"), Deliverable("lane"))
     transaction.open_content()
     return transaction
 

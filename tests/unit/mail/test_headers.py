@@ -50,6 +50,35 @@ def test_cutting_does_not_matter(
     assert scan(content, step) == (received, ours, ended)
 
 
+@pytest.mark.parametrize(
+    ("field", "known"),
+    [
+        (b"Delivered-To: b@example.org", {"b@example.org"}),
+        (b"delivered-to :\r\n <B.C@Example.ORG>", {"b.c@example.org"}),
+        ("Delivered-To: jürgen@bücher.example".encode(), {"jürgen@xn--bcher-kva.example"}),
+        (b"Delivered-To: mailing list x", set()),
+        (b"Delivered-To: ", set()),
+        (b"Delivered-To: \xff@\xff", {"\ufffd@\ufffd"}),
+        (b"X-Delivered-To: b@example.org", set()),
+        (b"Delivered-To: b@" + b"x" * 300, set()),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 5, 1000])
+def test_whom_it_was_delivered_to_is_read(field: bytes, known: set[str], step: int) -> None:
+    scanner = HeaderScanner(US)
+    content = b"Subject: x\r\n" + field + b"\r\n\r\nDelivered-To: body@example.org\r\n"
+    for start in range(0, len(content), step):
+        scanner.feed(content[start : start + step])
+    assert scanner.delivered_to == known
+    assert (scanner.received, scanner.results) == (0, 0)
+
+
+def test_of_many_deliveries_a_bounded_number_is_kept() -> None:
+    scanner = HeaderScanner(US)
+    scanner.feed(b"".join(b"Delivered-To: u%d@example.org\r\n" % n for n in range(5000)))
+    assert len(scanner.delivered_to) == 100
+
+
 PIECES = [
     b"\r\n",
     b" ",

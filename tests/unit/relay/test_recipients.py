@@ -71,6 +71,24 @@ async def test_a_domain_that_no_route_names_is_not_relayed(scene: Scene) -> None
     assert await scene.rcpt("u@[192.0.2.1]") == "550 5.7.1"
 
 
+async def test_two_routes_that_share_a_lane_are_two(scene: Scene) -> None:
+    answers = [
+        await scene.check(ForwardPath(Mailbox.from_text(to)), NULL_REVERSE_PATH, trusted=True)
+        for to in (
+            "a@any.example",
+            "b@any.example",
+            "c@callout.example",
+            "d@x.example",
+            "e@y.test",
+        )
+    ]
+    lanes = [answer.lane for answer in answers if isinstance(answer, Accepted)]
+    routes = [answer.route for answer in answers if isinstance(answer, Accepted)]
+    assert lanes == [LANE, LANE, LANE, "mx:x.example", "mx:y.test"]
+    assert routes[0] == routes[1] != routes[2]
+    assert routes[3] is routes[4] is None
+
+
 async def test_a_trusted_client_relays_anywhere(scene: Scene) -> None:
     assert await scene.rcpt("u@elsewhere.example", trusted=True) == "mx:elsewhere.example"
     assert scene.probed == []
