@@ -8,7 +8,7 @@ The first octets say how the rest is cut into segments: what is read may not dep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from edgerelay.edge.proxy import ProxyError, parse_proxy_header, still_needed
 from edgerelay.mail.address import Mailbox
@@ -22,7 +22,9 @@ from edgerelay.smtp.events import (
     EndOfChunk,
     EndOfData,
     Event,
+    Mail,
     Quit,
+    Rcpt,
     Refused,
     StartChunk,
     StartData,
@@ -59,13 +61,21 @@ def _answer(event: Event) -> Reply:
             return Reply(250, "2.0.0", "Ok")
 
 
-def _converse(pieces: list[bytes]) -> tuple[list[object], bytes, bytes]:
-    """What happened, what was answered, and the content that came."""
-    offered = Extensions(_CONTENT_LIMIT, starttls=True, binarymime=True)
+class _Conversation(NamedTuple):
+    happened: list[object]
+    said: bytes
+    content: bytes
+    replies: int  # that were to be said
+
+
+def _converse(pieces: list[bytes]) -> _Conversation:
+    """With a server that has, after the content, a reply for each recipient where PRDR lets it."""
+    offered = Extensions(_CONTENT_LIMIT, starttls=True, binarymime=True, prdr=True)
     protocol = ServerProtocol(extensions=offered, postmaster=_POSTMASTER)
     protocol.offer_xclient(True)
     happened: list[object] = []
     said, content = bytearray(), bytearray()
+    recipients, prdr, replies = 0, False, 0
     for piece in pieces:
         protocol.receive_data(piece)
         while (event := protocol.next_event()) is not None:
@@ -76,29 +86,39 @@ def _converse(pieces: list[bytes]) -> tuple[list[object], bytes, bytes]:
                 happened.append(event)
             else:
                 happened.append(event)
-                said += protocol.send(_answer(event))
+                reply = _answer(event)
+                replies += 1
+                if isinstance(event, Mail):
+                    recipients, prdr = 0, event.prdr
+                recipients += isinstance(event, Rcpt)
+                if prdr and isinstance(event, EndOfData) and reply.code == 250:
+                    said += protocol.send_for_each([reply] * recipients, reply)
+                    replies += 1 + recipients
+                else:
+                    said += protocol.send(reply)
                 if isinstance(event, Refused):
                     assert event.line.isprintable()
                     assert len(event.line) <= 100
             if protocol.state in (State.CLOSED, State.HANDSHAKE):
-                return happened, bytes(said), bytes(content)
-    return happened, bytes(said), bytes(content)
+                return _Conversation(happened, bytes(said), bytes(content), replies)
+    return _Conversation(happened, bytes(said), bytes(content), replies)
 
 
 def check_commands(data: bytes) -> None:
     """Segments do not matter, every command has one reply, and nothing escapes."""
     pieces, whole = _cut(data)
-    prefix = b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
-    for before in (b"", prefix):
+    hello, rcpt = b"EHLO c.example\r\n", b"RCPT TO:<c@d.example>\r\n"
+    one = hello + b"MAIL FROM:<a@b.example>\r\n" + rcpt
+    two = hello + b"MAIL FROM:<a@b.example> PRDR\r\n" + 2 * rcpt
+    for before in (b"", one, two):
         in_pieces = _converse([before, *pieces])
         together = _converse([before + whole])
         at_ends = any(isinstance(event, Refused) and event.fatal for event in together[0])
         if not at_ends:  # STARTTLS with something behind it: that is about segments
             assert in_pieces[:2] == together[:2]
-        for happened, said, _ in (in_pieces, together):
-            answered = [event for event in happened if not isinstance(event, StartChunk)]
+        for _, said, _, awaited in (in_pieces, together):
             replies = [line for line in said.split(b"\r\n")[:-1] if line[3:4] != b"-"]
-            assert len(replies) == len(answered)
+            assert len(replies) == awaited
             assert said.isascii()
             for word in (b"Error", b"Traceback", b"Exception", b"object at"):
                 assert word not in said
@@ -147,7 +167,7 @@ def check_chunks(data: bytes) -> None:
     assert len(outcomes) == 3, outcomes
     envelope = b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
     command = b"BDAT %d LAST\r\n" % len(whole)
-    happened, _, _ = _converse([envelope, command, *pieces, b"NOOP\r\n"])
+    happened, *_ = _converse([envelope, command, *pieces, b"NOOP\r\n"])
     assert len(happened) == 6, "an octet of the chunk was a command"
 
 
@@ -191,7 +211,7 @@ def check_grammar(data: bytes) -> None:
 
 
 def check_header(data: bytes) -> None:
-    """Fields are counted alike however the header is cut."""
+    """Fields are read alike however the header is cut."""
     pieces, whole = _cut(data)
     counts = []
     for parts in (pieces, [whole]):
@@ -199,7 +219,8 @@ def check_header(data: bytes) -> None:
         for part in parts:
             scanner.feed(part)
         scanner.feed(b"\r\n\r\n")
-        counts.append((scanner.received, scanner.own_hops, scanner.results))
+        delivered_to = frozenset(scanner.delivered_to)
+        counts.append((scanner.received, scanner.own_hops, scanner.results, delivered_to))
     assert counts[0] == counts[1]
 
 
