@@ -204,6 +204,43 @@ def test_nothing_is_smuggled_past_the_relay(
     assert all(taken[c.sender] == taken[c.smuggled] == 1 for c in control), "a second is seen"
 
 
+def test_without_us_a_next_hop_takes_the_second_message(workdir: Path) -> None:
+    """What the matrix looks for exists: a Postfix as it was before the attack was known."""
+    names = ("LF.LF", "LF.CRLF", "CRLF.LF", "CRCRLF.CRCRLF", "CRLF.CRCRLF", "CRLF.CRLF")
+    whole = {case.name: case for case in cases() if len(case.pieces) == 1}
+    tried = [whole[f"{name} as {(SEQUENCES[name],)}"] for name in names]
+    extra = {"smtpd_forbid_bare_newline": "no"}
+    with LoggingPostfix(workdir / "hop", mailboxes=(BOB,), extra=extra) as server:
+        said = [converse(server.port, case) for case in tried]
+        wait_for("both of each", lambda: len(server.taken()) == 2 * len(tried))
+        taken = Counter(server.taken())
+    assert all(taken[case.smuggled] == 1 for case in tried)
+    faults = {
+        name: _fault(case, replies, taken)
+        for name, case, replies in zip(names, tried, said, strict=True)
+    }
+    assert [name for name, fault in faults.items() if not fault] == ["CRLF.CRLF"]
+
+
+def test_every_row_would_tell_of_a_second_message() -> None:
+    ended = [
+        "250 2.0.0 Ok: queued as A",
+        *("250 2.1.0 Ok", "250 2.1.5 Ok", "354 Go ahead"),
+        *("250 2.0.0 Ok: queued as B", "221 2.0.0 Bye"),
+    ]
+    passed = [ended[0], ended[-1]]
+    for case in cases():
+        first, both = Counter([case.sender]), Counter([case.sender, case.smuggled])
+        if case.ends:
+            assert not _fault(case, ended, both)
+            assert _fault(case, ended, first), "the client's own second message is lost"
+        else:
+            assert not _fault(case, passed, first)
+            assert _fault(case, ended, both), "we end the data"
+            assert _fault(case, passed, both), "the next hop ends it"
+            assert _fault(case, passed, Counter()), "it is lost"
+
+
 def _fault(case: Case, said: list[str], taken: Counter[str]) -> str:
     """What is wrong with the outcome of a case, or nothing."""
     *finals, bye = said
