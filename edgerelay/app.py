@@ -22,6 +22,7 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -63,6 +64,7 @@ from edgerelay.ground import real_ground
 from edgerelay.net.endpoint import endpoint_text
 from edgerelay.net.tls import ServerTls, server_context
 from edgerelay.observe.counters import Counters
+from edgerelay.observe.escape import escape
 from edgerelay.observe.events import Event, LaneUp, Observer, Trouble
 from edgerelay.observe.log import LogWriter
 from edgerelay.observe.pace import TOLD_EVERY, Pace
@@ -376,6 +378,23 @@ async def _report(channel: Channel, station: Station, answered: LanesThatAnswere
             await _say(channel, Heartbeat())
 
 
+def tells_unraisable(observer: Observer) -> Callable[[sys.UnraisableHookArgs], None]:
+    """What Python has nobody to raise it to is an event, and no traceback among the log's lines.
+
+    Clients can cause one kind: a server name in a handshake (RFC 6066 section 3) that `ssl` cannot
+    decode. Their session's event says that the handshake failed.
+    """
+
+    def tell(told: sys.UnraisableHookArgs) -> None:
+        if isinstance(told.exc_value, UnicodeDecodeError) and isinstance(told.object, bytes):
+            return
+        what = "an error that nobody could be told of"
+        detail = escape(f"{told.exc_value!r} in {told.object!r}", 200)
+        observer(Trouble(where="worker", what=what, detail=detail))
+
+    return tell
+
+
 async def _main(fd: int) -> int:
     clock = time.time  # noqa: TID251 - the one real clock of a worker
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=fd)))
@@ -385,6 +404,7 @@ async def _main(fd: int) -> int:
         return 0  # the supervisor ended before it could say anything
     assignment = Assignment.from_octets(first.settings)
     with LogWriter(sys.stderr, clock=clock, worker=assignment.worker) as log:
+        sys.unraisablehook = tells_unraisable(log)
         try:
             return await work(assignment, channel, log, clock)
         except SpoolTooNew as error:

@@ -89,6 +89,37 @@ def test_other_files_are_taken_up_without_a_reload_and_broken_ones_are_not(
     assert shown(server.port) == second
 
 
+def test_a_pair_for_one_name_is_taken_up_beside_the_others(
+    relay: Callable[..., Edgerelay], workdir: Path, authority: trustme.CA, tls: dict[str, Any]
+) -> None:
+    server = relay("smtp://127.0.0.1:1", listener={"tls": "starttls"}, tls=tls)
+    names = ("mail.example.org", "mx.example.com")
+    org, com = [shown(server.port, "-servername", name) for name in names]
+    issue(workdir / "org", "*.example.org", authority=authority, key_type=ECDSA)
+    server.wait_event("reloaded", timeout=30)
+    other_org, same_com = [shown(server.port, "-servername", name) for name in names]
+    assert "DNS:*.example.org" in other_org
+    assert other_org != org
+    assert same_com == com
+
+
+def test_a_server_name_that_is_no_ascii_ends_the_handshake_and_nothing_else(
+    relay: Callable[..., Edgerelay], tls: dict[str, Any]
+) -> None:
+    server = relay("smtp://127.0.0.1:1", listener={"tls": "starttls"}, tls=tls)
+    answers, questions = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(answers, questions, server_hostname="aa.example.org").do_handshake()
+    with Client(server.port) as client:
+        assert client.command("STARTTLS").code == 220
+        client.write(questions.read().replace(b"aa.example.org", b"\xff\xfe.example.org"))
+        [session] = server.wait_event("session", end="tls")
+    assert "CALLBACK_FAILED" in session["tls_failure"]
+    assert "DNS:*.example.org" in shown(server.port, "-servername", "mail.example.org")
+    assert all(line.startswith("{") for line in server.log.read_text().splitlines())
+
+
 def test_a_verified_client_has_its_name_in_the_log(
     relay: Callable[..., Edgerelay], workdir: Path, authority: trustme.CA
 ) -> None:

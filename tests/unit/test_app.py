@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from edgerelay.app import TRY_AGAIN
+from edgerelay.app import TRY_AGAIN, tells_unraisable
 from edgerelay.control.assignment import REFUSED_TO_START, Assignment
 from edgerelay.control.frames import HEADER, body_length, decode, encode
 from edgerelay.control.messages import Configure, Message, Owns, WorkerReady
 from edgerelay.edge.settings import EdgeSettings
+from edgerelay.observe.events import Event, Trouble
 from edgerelay.pipeline.settings import PolicySettings
 from edgerelay.relay.settings import RelaySettings
 from edgerelay.runtime import in_thread
@@ -129,3 +130,17 @@ def test_a_policy_that_cannot_be_opened_is_named_and_another_try_is_vain(
     assert f'"where":"policy {use}-2"' in said
     assert reason in said
     assert "Traceback" not in said
+
+
+def test_what_nobody_can_be_told_of_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise LookupError("gone")
+
+    told: list[Event] = []
+    monkeypatch.setattr(sys, "unraisablehook", tells_unraisable(told.append))
+    broken = Broken()
+    del broken
+    [trouble] = told
+    assert isinstance(trouble, Trouble)
+    assert "LookupError('gone') in <function" in trouble.detail
