@@ -25,6 +25,7 @@ TLS_REQUIRED: Final = Reply(
     550, "5.7.30", "REQUIRETLS: the next hop cannot be reached with verified TLS, or lacks it"
 )
 NOT_ASCII: Final = Reply(553, "5.6.7", "The next hop does not accept internationalized mail")
+NO_MAIL_HOST: Final = Reply(521, "5.3.2", "The hosts of the domain accept no mail")
 DELIVERED: Final = Reply(250, "2.0.0", "Delivered to the mailbox")
 NO_SUCH_MAILBOX: Final = Reply(550, "5.1.1", "No mailbox can have this name")
 NO_ROOM: Final = Reply(452, "4.3.1", "There is no room for the message at the moment")
@@ -47,6 +48,7 @@ OWN_WORDS: Final = frozenset(
         BINARY,
         TLS_REQUIRED,
         NOT_ASCII,
+        NO_MAIL_HOST,
         DELIVERED,
         NO_SUCH_MAILBOX,
         NO_ROOM,

@@ -96,6 +96,11 @@ class Hops:
     def worked(self, target: Target) -> None:
         self._avoided.pop(target, None)
 
+    def is_domains_own(self, target: Target) -> bool:
+        """The recipients' domain itself names it as its exchanger; no configuration does."""
+        exchangers = [hop for hop in self._spec.hops if hop.kind is HopKind.MX]
+        return target.kind is HopKind.MX and not any(hop.host for hop in exchangers)
+
     def rule_for(self, target: Target) -> HopTls:
         rule = self._spec.tls
         if rule is HopTls.OPPORTUNISTIC and self._plain.get(target, 0.0) > trio.current_time():

@@ -15,6 +15,7 @@ from edgerelay.observe.events import Observer, Trouble
 from edgerelay.relay.attempt import (
     CONTENT_UNREADABLE,
     NO_CONNECTION,
+    NO_MAIL_HOST,
     Attempt,
     refused_by_policy,
     same_for_all,
@@ -93,11 +94,14 @@ class Sender:
                     reply, detail = target.reply, str(target.reply)
                     refusals.append(reply)
                     continue
-                others += 1
                 try:
                     return await self._try(target, delivery)
                 except HopUnusable as unusable:
                     reply, detail = unusable.reply, unusable.detail
+                if reply.code == 521 and self._hops.is_domains_own(target):
+                    refusals.append(NO_MAIL_HOST)  # RFC 7504 section 3: never, not just now
+                else:
+                    others += 1
                 self._hops.failed(target)
         if not others and refusals and all(one.is_permanent for one in refusals):
             return same_for_all(len(delivery.recipients), refusals[0])

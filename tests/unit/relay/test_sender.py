@@ -101,6 +101,22 @@ async def test_hops_that_greet_badly_are_passed_over(
     assert len(peer.messages) == 1
 
 
+async def test_a_host_that_never_takes_mail_is_final_unless_we_were_told_to_use_it(
+    make_world: MakeWorld, autojump_clock: MockClock
+) -> None:
+    """RFC 7504 section 3. A hop of the configuration waits for whoever mends it."""
+    async with make_world() as world:
+        for host in ("10.0.0.1", "10.0.0.9"):
+            world.peer(host, {"greeting": "521 5.3.2 no mail here, ever"})
+        async with world.run_relay():
+            await world.submit("user@[10.0.0.9]", "user@example.org", sender="")
+            await trio.sleep(1)
+            [delivery] = world.seen(Delivery)
+            assert (delivery.lane, delivery.outcome) == ("mx:[10.0.0.9]", "failed")
+            [down] = world.seen(LaneDown)
+            assert down.lane == "smtp://10.0.0.1:25"
+
+
 async def test_a_hop_that_failed_is_avoided_for_a_while(
     make_world: MakeWorld, autojump_clock: MockClock
 ) -> None:
