@@ -21,7 +21,9 @@ class Host:
 
     def is_in(self, networks: Sequence[Network]) -> bool:
         address = self.address
-        return address is not None and any(
+        if not networks or address is None:
+            return False
+        return any(
             address.version == network.version and address in network for network in networks
         )
 

@@ -38,6 +38,7 @@ class Patience:
 
     command: float
     data: float
+    is_short: bool = False  #: for others wait for a place
 
 
 def patience_of(settings: EdgeSettings) -> Patience:
@@ -49,6 +50,7 @@ def patience_under_stress(settings: EdgeSettings) -> Patience:
     return Patience(
         min(settings.command_timeout, _COMMAND_UNDER_STRESS),
         min(settings.data_timeout, _DATA_UNDER_STRESS),
+        is_short=True,
     )
 
 

@@ -74,7 +74,7 @@ class Edge:
             "transactions": self._shared.transactions,
             "content": self._shared.content,
             "content_in_memory": self._shared.buffered,
-            "stress": int(self._shared.is_stressed),
+            "stress": int(self._shared.patience.is_short),
         }
 
     @property
@@ -131,7 +131,6 @@ class Edge:
 
     def _on_stress(self, is_on: bool) -> None:
         shared, settings = self._shared, self._shared.settings
-        shared.is_stressed = is_on
         shared.patience = patience_under_stress(settings) if is_on else patience_of(settings)
         taken = self._door.taken
         shared.observer(Stress(is_on=is_on, connections=taken, at_most=settings.connections))

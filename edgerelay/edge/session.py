@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable
-from functools import lru_cache
 from typing import Final, TypeVar
 
 import trio
@@ -21,7 +20,7 @@ from edgerelay.edge.limits import Admission
 from edgerelay.edge.policing import Policing, Refusal
 from edgerelay.edge.proxy import ProxyError
 from edgerelay.edge.record import Record
-from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
+from edgerelay.edge.settings import ListenerSettings, ListenerTls
 from edgerelay.edge.shared import Shared
 from edgerelay.mail.reply import Reply
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
@@ -36,7 +35,6 @@ from edgerelay.smtp.events import (
     StartTls,
     XClient,
 )
-from edgerelay.smtp.extensions import Extensions
 from edgerelay.smtp.server import ServerProtocol
 
 #: Seconds for a TLS handshake.
@@ -430,14 +428,15 @@ class Session(Commands):
 
     def _next_deadline(self) -> float:
         """Until when the client may stay silent. Raises if it is to say nothing more."""
-        settings, now, transaction = self._shared.settings, self._record.now(), self._transaction
-        self._is_hurried = self._shared.is_stressed
+        shared, now, transaction = self._shared, self._record.now(), self._transaction
+        settings, patience = shared.settings, shared.patience
+        self._is_hurried = patience.is_short
         if self._has_answered:
             self._has_answered = False
             self._since, self._since_octets = now, self._record.octets
         if transaction is None:
             # Only here may a session end that has done nothing wrong.
-            if self._shared.stopping:
+            if shared.stopping:
                 raise _EndedError("shutdown")
             if now - self._record.started >= settings.session_timeout:
                 raise _EndedError("too long")
@@ -451,9 +450,9 @@ class Session(Commands):
                 # However the octets are spread, they must come to so many a second.
                 octets = self._record.octets - self._since_octets
                 began = min(now, self._since + octets / settings.min_data_rate)
-            return began + self._shared.patience.data
+            return began + patience.data
         # An octet of a command is no command: who drips them has no more time than who is silent.
-        return self._since + self._shared.patience.command
+        return self._since + patience.command
 
     async def _secure(self) -> None:
         await self._transport.send(self._take_said())
@@ -463,27 +462,10 @@ class Session(Commands):
 
 
 def _protocol(shared: Shared, listener: ListenerSettings) -> ServerProtocol:
-    settings = shared.settings
-    starttls = listener.certificate is not None and listener.tls in _STARTTLS
     return ServerProtocol(
-        extensions=_offer(settings, listener, starttls),
+        extensions=shared.offers.of(listener),
         postmaster=shared.postmaster,
         tls_required=listener.tls is ListenerTls.REQUIRED,
-        long_lines=settings.long_lines,
+        long_lines=shared.settings.long_lines,
         bare_newline=listener.bare_newline,
     )
-
-
-@lru_cache(maxsize=64)
-def _offer(settings: EdgeSettings, listener: ListenerSettings, starttls: bool) -> Extensions:
-    return Extensions(
-        size=settings.message_size,
-        starttls=starttls,
-        recipients=settings.recipients_per_message,
-        binarymime=listener.binarymime,
-        requiretls=listener.tls is ListenerTls.IMPLICIT,
-        prdr=True,
-    )
-
-
-_STARTTLS: Final = (ListenerTls.STARTTLS, ListenerTls.REQUIRED)

@@ -10,11 +10,12 @@ from edgerelay.edge.boundary import Recipients, RouteTo, no_route
 from edgerelay.edge.client import host_of
 from edgerelay.edge.door import patience_of
 from edgerelay.edge.limits import ClientLimits
-from edgerelay.edge.settings import EdgeSettings
+from edgerelay.edge.settings import EdgeSettings, ListenerSettings, ListenerTls
 from edgerelay.mail.address import Mailbox
 from edgerelay.observe.events import Observer
 from edgerelay.pipeline.policies import NO_POLICIES, Policies
 from edgerelay.runtime import Clock
+from edgerelay.smtp.extensions import Extensions
 from edgerelay.spool.api import Spool
 
 #: No vowels, nothing that looks like another: a token is read aloud on the telephone.
@@ -35,10 +36,10 @@ class Shared:
         "buffered",
         "clock",
         "content",
-        "is_stressed",
         "limits",
         "may_relay",
         "observer",
+        "offers",
         "patience",
         "policies",
         "postmaster",
@@ -81,8 +82,8 @@ class Shared:
         self.content = 0  #: octets of content in flight
         self.buffered = 0  #: those of them that are in memory
         self.patience = patience_of(settings)  #: with clients, at this moment
-        self.is_stressed = False
         self._most_buffered = int(settings.content_memory * _BEGUN) + _BEGUN_AT_LEAST
+        self.offers = Offers(settings)
         self.transactions = 0  #: open mail transactions
         self.stopping = False
         # Microseconds at the start tell workers, and one worker's lives, apart.
@@ -107,6 +108,34 @@ class Shared:
     def has_room(self) -> bool:
         """Neither the disk nor the content in flight forbids another message."""
         return self.spool.accepts_mail and self.content < self.settings.content_memory
+
+
+class Offers:
+    """What each listener offers in the clear. A session a connection makes it worth keeping, and
+    by identity: to hash all that a listener is told takes longer than to make it anew."""
+
+    __slots__ = ("_kept", "_settings")
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self._settings = settings
+        self._kept: dict[int, tuple[ListenerSettings, Extensions]] = {}
+
+    def of(self, listener: ListenerSettings) -> Extensions:
+        kept = self._kept.get(id(listener))
+        if kept is None:
+            kept = self._kept[id(listener)] = (listener, self._made_for(listener))
+        return kept[1]
+
+    def _made_for(self, listener: ListenerSettings) -> Extensions:
+        has_starttls = listener.tls in (ListenerTls.STARTTLS, ListenerTls.REQUIRED)
+        return Extensions(
+            size=self._settings.message_size,
+            starttls=has_starttls and listener.certificate is not None,
+            recipients=self._settings.recipients_per_message,
+            binarymime=listener.binarymime,
+            requiretls=listener.tls is ListenerTls.IMPLICIT,
+            prdr=True,
+        )
 
 
 def _letters(number: int) -> str:

@@ -197,8 +197,9 @@ class ServerProtocol:
             raise LocalProtocolError("the event before has had no answer")
         if self._reader is not None:
             return self._next_content(self._reader)
-        if self._chunk is not None:
-            return self._next_of_chunk(self._chunk)
+        chunk = self._chunk
+        if chunk is not None:
+            return self._next_of_chunk(chunk)
         state = self.state
         if state is _CONNECTED and self._lines.peek() == _TLS_HANDSHAKE:
             self._pending = Refused(_NOT_SMTP, "TLS handshake", fatal=True)
@@ -206,7 +207,10 @@ class ServerProtocol:
             line = self._lines.next_line()
             if line is None:
                 return None
-            return self._told(self._read(line))
+            event = self._read(line)
+            if self._chunk is not None:  # its reply comes after its octets
+                return event or self._next_of_chunk(self._chunk)
+            self._pending = event
         return self._pending
 
     def send(self, reply: Reply) -> bytes:
@@ -315,13 +319,6 @@ class ServerProtocol:
         self._verb = _END_OF_DATA
         self._pending = EndOfData(reader.problem, reader.size)
         return self._pending
-
-    def _told(self, event: Event | None) -> Event | None:
-        """What a command line meant; the one that begins a chunk is answered after it."""
-        if self._chunk is not None:
-            return event or self._next_of_chunk(self._chunk)
-        self._pending = event
-        return event
 
     def _next_of_chunk(self, chunk: _Chunk) -> Event | None:
         octets = self._lines.take(chunk.left) if chunk.left else b""
