@@ -110,6 +110,7 @@ def _edge(file: File, hostname: str, listeners: tuple[ListenerSettings, ...]) ->
         delay_reject=limits.delay_reject,
         content_memory=limits.content_memory,
         long_lines=limits.long_lines,
+        delivered_before=limits.delivered_before,
         listeners=listeners,
     )
 

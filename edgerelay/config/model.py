@@ -127,6 +127,7 @@ class Tls(KeyPair):
 class Limits(Table):
     message_size: Size = 50 * MiB
     long_lines: Literal["accept", "reject"] = "accept"
+    delivered_before: Literal["accept", "reject"] = "reject"
     recipients_per_message: Count = 1000
     connections: Count = 10_000
     connections_per_client: Count = 50

@@ -59,4 +59,6 @@ class EdgeSettings:
     authserv_id: str = ""  #: in Authentication-Results; "": the hostname
     remove_results_of: tuple[str, ...] = ()  #: further ids whose forged fields are removed
     long_lines: str = "accept"  #: text lines over 998 octets: "accept" | "reject"
+    #: Mail to whom its own Delivered-To fields name, all of them: "accept" | "reject".
+    delivered_before: str = "reject"
     listeners: tuple[ListenerSettings, ...] = field(default_factory=tuple)

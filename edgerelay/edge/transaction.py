@@ -169,7 +169,8 @@ class MailTransaction:
         if self._doomed is not None or self._content is None:
             return self._doomed or NOT_STORED
         # Our own house may send again what was delivered, to a mailbox that has moved.
-        if self._has_been_delivered and not self._trusted:
+        may_come = self._trusted or self._shared.settings.delivered_before == "accept"
+        if self._has_been_delivered and not may_come:
             return DELIVERED_BEFORE
         return None
 

@@ -75,6 +75,7 @@ proxy_protocol_from = ["10.0.0.0/8", "192.0.2.1"]
 [limits]
 message_size = "1KB"
 long_lines = "reject"
+delivered_before = "accept"
 recipients_per_message = 1
 connections = 2
 connections_per_client = 3
@@ -146,6 +147,7 @@ backend = "memory"
         delay_reject=False,
         content_memory=1536,
         long_lines="reject",
+        delivered_before="accept",
         listeners=config.listeners,
     )
     (route,) = relay.routes

@@ -245,6 +245,14 @@ async def test_what_somebody_else_was_delivered_is_no_loop(
     assert (await client.hear()).startswith("250")
 
 
+async def test_where_another_system_delivers_first_its_copy_is_taken(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(delivered_before="accept")
+    client = await world.greeted()
+    assert (await client.send_mail("Delivered-To: b@example.org\r\n\r\n")).startswith("250")
+
+
 async def test_our_own_house_may_send_again_what_was_delivered(
     autojump_clock: MockClock, world: World
 ) -> None:
