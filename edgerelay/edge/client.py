@@ -16,7 +16,7 @@ class Host:
     """An address with all that is made of it: that costs more to make than to keep."""
 
     address: Address | None  #: None for a Unix socket
-    text: str  #: the address, or ""
+    text: str  #: the address without a zone (RFC 5321 section 4.1.3 has none), or ""
     prefixes: Prefixes | None  #: what limits go by
 
     def is_in(self, networks: Sequence[Network]) -> bool:
@@ -35,7 +35,7 @@ def host_of(text: str) -> Host:
         address = canonical(text)
     except ValueError:
         return Host(None, "", None)
-    return Host(address, str(address), prefixes_of(address))
+    return Host(address, str(address).partition("%")[0], prefixes_of(address))
 
 
 @dataclass(frozen=True, slots=True)

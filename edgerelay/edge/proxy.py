@@ -78,6 +78,8 @@ def parse_proxy_header(data: bytes) -> ProxyHeader:
 
 def _v1_client(family: bytes, source: bytes, to: bytes, *ports: bytes) -> tuple[Address, int]:
     form = IPv4Address if family == b"TCP4" else IPv6Address
+    if b"%" in source + to:  # Python takes any octets for an IPv6 zone
+        raise ProxyError("an address with a zone")
     try:
         form(to.decode("ascii"))
         form(source.decode("ascii"))

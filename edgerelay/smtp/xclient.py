@@ -23,7 +23,10 @@ _UNKNOWN: Final = frozenset({"[UNAVAILABLE]", "[TEMPUNAVAIL]"})
 
 
 def _address(value: str) -> str:
-    """An IPv4 address, or ``IPV6:`` and an IPv6 address."""
+    """An IPv4 address, or ``IPV6:`` and an IPv6 address, without the zone that Python would take:
+    whatever octets that is made of, they would stand in our Received field."""
+    if "%" in value:
+        raise ValueError
     if value[:5].upper() == "IPV6:":
         return str(IPv6Address(value[5:]))
     return str(IPv4Address(value))

@@ -29,3 +29,9 @@ def test_a_proxy_that_names_nobody_is_not_limited() -> None:
     assert proxy.unnamed().prefixes is None
     assert proxy.unnamed().endpoint == "10.0.0.1:4000"
     assert Client.behind_proxy(canonical("2001:db8::5"), 9).endpoint == "[2001:db8::5]:9"
+
+
+def test_a_zone_is_ours_and_stays_here() -> None:
+    client = Client.from_peer("[fe80::1%eth0]:4711")
+    assert client.host.text == "fe80::1"
+    assert client.endpoint == "[fe80::1%eth0]:4711"

@@ -39,6 +39,9 @@ GOOD = [
 ]
 
 BAD = [
+    b"PROXY TCP6 fe80::1%eth0 ::1 4000 25\r\n",
+    b"PROXY TCP6 fe80::1%\x00\x1b[31m(\\ ::1 4000 25\r\n",
+    b"PROXY TCP6 ::1 fe80::1%])x(;y 4000 25\r\n",
     b"EHLO client.example\r\n",
     b"\r\nEHLO client.example\r\n",
     b"PROXY TCP5 192.0.2.77 127.0.0.1 40000 25\r\n",
