@@ -15,6 +15,7 @@ import trio
 
 from edgerelay.mail.address import ForwardPath
 from edgerelay.mail.reply import Reply
+from edgerelay.observe.escape import escape
 from edgerelay.observe.events import Observer, Trouble
 from edgerelay.relay.routing import LaneSpec
 from edgerelay.runtime import Clock
@@ -82,6 +83,7 @@ class Callout:
         self._facts: OrderedDict[str, _Fact] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
         self._down_until: dict[str, float] = {}
+        self._objecting: set[str] = set()
         self._slots = trio.Semaphore(_CONCURRENT)
         self._table_works = True
 
@@ -146,11 +148,22 @@ class Callout:
             self._lane_is_down(lane.name, reason)
             return _UNSURE
         self._down_until.pop(lane.name, None)
-        if reply.is_permanent:
-            return _Fact(_status(reply), self._clock())
         if reply.code >= 300:
-            return _UNSURE  # about this recipient alone: greylisted, over quota, ...
+            status = _status(reply)
+            if reply.is_permanent and status is None:
+                self._objects_to_us(lane.name, reply)
+            # A transient one is about this recipient alone: greylisted, over quota, ...
+            return _UNSURE if status is None else _Fact(status, self._clock())
+        self._objecting.discard(lane.name)
         return _Fact("", self._clock())
+
+    def _objects_to_us(self, lane: str, reply: Reply) -> None:
+        """Told once, until it takes a recipient again; and others may still be asked about."""
+        if lane not in self._objecting:
+            what = f"{lane} objects to us, and recipients cannot be verified"
+            self._observer(Trouble(where="callout", what=what, detail=escape(str(reply), 300)))
+        if len(self._objecting) < _LANES_DOWN:
+            self._objecting.add(lane)
 
     def _lane_is_down(self, lane: str, reason: str) -> None:
         if lane not in self._down_until:
@@ -205,10 +218,24 @@ def _key(forward_path: ForwardPath) -> str:
     return f"{mailbox.local_part}@{mailbox.domain_key}"
 
 
-def _status(reply: Reply) -> str:
-    """Pass on what concerns the mailbox (RFC 3463 sections 3.2 and 3.3); a hop's other
-    objections are to us, not to the sender, for whom the mailbox is not there."""
-    return reply.enhanced if reply.enhanced.startswith(("5.1.", "5.2.")) else "5.1.1"
+def _status(reply: Reply) -> str | None:
+    """What a refusal says of the mailbox (RFC 3463 sections 3.2 and 3.3); None: nothing.
+
+    Without a word of its own about the mailbox a reply means it all the same (RFC 5321 section
+    4.2.2), unless its code is one for our commands or for us: wrong ones are no proof that nobody
+    lives there, and mail would be lost to a mailbox that exists.
+    """
+    if not reply.is_permanent or reply.enhanced in _OF_THE_SENDER:
+        return None
+    if reply.enhanced.startswith(("5.1.", "5.2.")):
+        return reply.enhanced
+    if reply.code not in _OF_MAILBOXES:
+        return None
+    return "5.7.1" if reply.enhanced.startswith("5.7.") else "5.1.1"
+
+
+_OF_THE_SENDER: Final = frozenset({"5.1.7", "5.1.8"})
+_OF_MAILBOXES: Final = frozenset({550, 551, 553, 554, 556})
 
 
 def _reply(outcome: _Fact | Reply | None) -> Reply | None:
@@ -218,4 +245,6 @@ def _reply(outcome: _Fact | Reply | None) -> Reply | None:
         return None
     if outcome.refused == "5.1.1":
         return Reply(550, "5.1.1", "There is no such mailbox here")
+    if outcome.refused == "5.7.1":
+        return Reply(550, "5.7.1", "The mailbox's own server refuses mail for it")
     return Reply(550, outcome.refused, "The mailbox takes no mail")

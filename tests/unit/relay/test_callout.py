@@ -172,8 +172,15 @@ async def test_a_mailbox_that_is_gone_is_gone(hop: Hop) -> None:
         (Reply(550, "5.1.10", "no mail here"), "550 5.1.10"),
         # A full mailbox is not an unknown one: lists would drop the subscriber.
         (Reply(552, "5.2.2", "over quota"), "550 5.2.2"),
-        # What the hop has against us says nothing to the sender.
-        (Reply(554, "5.7.1", "go away"), "550 5.1.1"),
+        (Reply(550, "5.4.1", "Recipient address rejected"), "550 5.1.1"),
+        # It is no proof that nobody lives there: lists would drop the subscriber.
+        (Reply(554, "5.7.1", "go away"), "550 5.7.1"),
+        # What the hop has against our commands, or us, says nothing of the mailbox.
+        (Reply(530, "5.7.0", "Must issue a STARTTLS command first"), "451 4.4.3"),
+        (Reply(503, "5.5.1", "HELO first"), "451 4.4.3"),
+        (Reply(521, "", "no mail here"), "451 4.4.3"),
+        (Reply(552, "", "too many"), "451 4.4.3"),
+        (Reply(550, "5.1.8", "bad sender"), "451 4.4.3"),
         (Reply(251, "2.1.5", "will forward"), "yes"),
         (Reply(354, "", "nonsense"), "451 4.4.3"),
     ],
@@ -183,6 +190,18 @@ async def test_what_the_sender_is_told(hop: Hop, said: Reply, told: str) -> None
     scene = Scene(hop)
     assert await scene.ask() == told
     assert await scene.ask() == told
+
+
+async def test_a_hop_that_objects_to_us_is_told_of_once_and_asked_again(hop: Hop) -> None:
+    scene = Scene(hop)
+    hop.answer = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
+    for number in range(3):
+        assert await scene.ask(to(f"u{number}@example.com")) == "451 4.4.3"
+    assert len(hop.asked) == 3
+    (trouble,) = [event for event in scene.events if isinstance(event, Trouble)]
+    assert "STARTTLS" in trouble.detail
+    hop.answer = YES
+    assert await scene.ask(to("u0@example.com")) == "yes"
 
 
 async def test_a_lane_that_is_down_is_left_alone_for_a_while(
