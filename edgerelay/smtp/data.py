@@ -136,10 +136,10 @@ class ChunkReader(_ContentReader):
     """Reads the content of one message that comes in BDAT chunks.
 
     Nothing in it ends it, and no dot is doubled. A CRLF may be cut in two by the end of a chunk.
-    ``binary``: it has no lines, and no octet is a problem (RFC 3030 section 3).
+    ``binary``: behind its header it has no lines, and no octet is a problem (RFC 3030 section 3).
     """
 
-    __slots__ = ("_binary", "_held")
+    __slots__ = ("_binary", "_held", "_in_header")
 
     def __init__(
         self,
@@ -152,11 +152,15 @@ class ChunkReader(_ContentReader):
         long_lines = reject_long_lines and not binary
         super().__init__(limit, reject_long_lines=long_lines, normalize=normalize)
         self._binary = binary
-        self._held = b""
+        self._in_header = binary
+        # Of binary content these are what its header was looked at last: as if after a CRLF.
+        self._held = b"\r\n" if binary else b""
 
     def feed(self, data: bytes) -> bytes:
         """Return the content in ``data``; it may be empty, and is once there is a `problem`."""
         if self._binary:
+            if self._in_header:
+                self._look_at_header(data)
             return self._accept(data)
         content = self._held + data
         self._held = b""
@@ -167,7 +171,23 @@ class ChunkReader(_ContentReader):
     def finish(self) -> bytes:
         """The last chunk is over: return what was held back. Idempotent."""
         content, self._held = self._held, b""
+        if self._binary:
+            self._bare = self._bare or (self._in_header and content.endswith(b"\r"))
+            return b""
         return self._take(content)
+
+    def _look_at_header(self, data: bytes) -> None:
+        """Its lines end with CRLF, in binary content too: whoever takes an LF for that would see
+        fields where we see none."""
+        window = self._held + data
+        end = window.find(b"\r\n\r\n")
+        self._in_header = end < 0
+        header = window if end < 0 else window[: end + 2]
+        self._held = window[-3:]
+        # What begins or ends it may be half of a CRLF.
+        rest = header.removeprefix(b"\n").removesuffix(b"\r").replace(b"\r\n", b"")
+        if b"\r" in rest or b"\n" in rest:
+            self._bare = True
 
     def _take(self, content: bytes) -> bytes:
         if not self._bare:

@@ -197,6 +197,28 @@ def test_binary_content_has_no_bare_newlines_and_a_limit_all_the_same() -> None:
     assert chunked(data, limit=5, binary=True)[1] is DataProblem.TOO_BIG
 
 
+@pytest.mark.parametrize(
+    ("data", "is_good"),
+    [
+        (b"A: b\r\n\r\n\n\r\0", True),
+        (b"A: b\r\n c\r\n", True),
+        (b"", True),
+        (b"A: b\nC: d\r\n\r\n", False),
+        (b"A: b\r\nC: d\rE: f\r\n\r\n", False),
+        (b"\n\r\n\r\n", False),
+        (b"A: b\n\nbody", False),
+        (b"A: b\r", False),
+        (b"A: b\r\r\n\r\n", False),
+    ],
+)
+def test_the_header_of_binary_content_has_lines(data: bytes, is_good: bool) -> None:
+    for pieces in every_way(data) if data else [[]]:
+        content, problem, size = chunked(*pieces, binary=True)
+        assert problem is (None if is_good else DataProblem.BARE_NEWLINE), pieces
+        assert size == len(data)
+        assert not is_good or content == data
+
+
 def test_normalised_data_holds_no_stray_newline_and_ends_where_it_ended() -> None:
     for data in SMUGGLING:
         for pieces in every_way(data):
