@@ -220,7 +220,8 @@ def check_header(data: bytes) -> None:
             scanner.feed(part)
         scanner.feed(b"\r\n\r\n")
         delivered_to = frozenset(scanner.delivered_to)
-        counts.append((scanner.received, scanner.own_hops, scanner.results, delivered_to))
+        found = (scanner.received, scanner.own_hops, scanner.results, scanner.is_headless)
+        counts.append((*found, delivered_to))
     assert counts[0] == counts[1]
 
 

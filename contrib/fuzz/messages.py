@@ -120,6 +120,8 @@ class Found(Exception):
 
 
 def expected(message: bytes) -> bytes:
+    if message[:1] in (b" ", b"\t"):  # it has no header
+        return message
     header, blank, body = message.partition(b"\r\n\r\n")
     return FORGED.sub(b"", header + b"\r\n")[:-2] + blank + body if blank else message
 

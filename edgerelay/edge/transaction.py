@@ -326,6 +326,8 @@ class MailTransaction:
             smtputf8=self.envelope.smtputf8,
         )
         prepend = judgement.edited.prepend + received
+        if self._scanner is not None and self._scanner.is_headless:
+            prepend += b"\r\n"  # else its first line would go on with our field
         return NewMessage(queue_id, self.envelope, client, now, prepend, content, deliveries)
 
     def doom(self, reply: Reply) -> None:

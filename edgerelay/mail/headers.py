@@ -31,9 +31,11 @@ class HeaderScanner:
 
     __slots__ = (
         "_carry",
+        "_has_begun",
         "_hostname",
         "delivered_to",
         "is_done",
+        "is_headless",
         "own_hops",
         "received",
         "results",
@@ -46,13 +48,21 @@ class HeaderScanner:
         self.delivered_to: set[str] = set()
         self.results = 0  #: Authentication-Results fields
         self.is_done = False  #: the header has ended
+        #: It begins with white space, which goes on with no field: there is no header.
+        self.is_headless = False
+        self._has_begun = False
         self._hostname = hostname.lower().encode()
         # As if a line had ended before the first one: every field begins after CRLF.
         self._carry = b"\r\n"
 
     def feed(self, chunk: bytes) -> None:
-        if self.is_done:
+        if self.is_done or not chunk:
             return
+        if not self._has_begun:
+            self._has_begun = True
+            if chunk[0] in b" \t":
+                self.is_headless = self.is_done = True
+                return
         data = self._carry + chunk
         end = data.find(b"\r\n\r\n")
         if end >= 0:

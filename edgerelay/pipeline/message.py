@@ -112,13 +112,16 @@ async def read_message(content: ReadableContent) -> ReadMessage:
     Raises `HeaderTooLarge`, what ``content`` raises, and EOFError if it ends too soon.
 
     A header ends at the first empty line (RFC 5322 section 2.1); content without one is all
-    header, as a relay before us would read it.
+    header, as a relay before us would read it, and content that begins with white space has none:
+    it would go on with a field, and there is none.
     """
     data = content.whole()
     if data is None:
         data = await _beginning(content)
     if data.startswith(b"\r\n"):
         return ReadMessage(content, b"", 2)
+    if data.startswith((b" ", b"\t")):
+        return ReadMessage(content, b"", 0)
     end = data.find(_END)
     if end < 0:
         end = len(data)
@@ -138,7 +141,7 @@ async def _beginning(content: ReadableContent) -> bytes:
     while offset < content.size and offset <= HEADER_LIMIT:
         piece = await _read(content, offset, content.size)
         pieces.append(piece)
-        if _END in tail + piece or (offset == 0 and piece.startswith(b"\r\n")):
+        if _END in tail + piece or (offset == 0 and piece.startswith((b"\r\n", b" ", b"\t"))):
             break
         offset += len(piece)
         tail = piece[-3:]

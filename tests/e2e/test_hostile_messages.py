@@ -82,7 +82,11 @@ def test_every_hostile_message_leaves_as_it_came_or_is_refused(
                     taken = hop.wait_taken(accepted)[-1].content
                     expected = without_forgeries(content)
                     assert taken.endswith(expected), path.name
-                    check_ours(taken[: len(taken) - len(expected)], path.name)
+                    ours = taken[: len(taken) - len(expected)]
+                    if content[:1] in (b" ", b"\t"):  # an empty line, lest it goes on with a field
+                        assert ours.endswith(b"\r\n\r\n"), path.name
+                        ours = ours[:-2]
+                    check_ours(ours, path.name)
                 spent.append(cpu(worker) - before)
             costs[path.name] = min(spent) / (0.020 + 0.050 * len(content) / MiB)
         assert accepted > 100

@@ -246,6 +246,35 @@ async def test_what_somebody_else_was_delivered_is_no_loop(
 
 
 async def test_where_another_system_delivers_first_its_copy_is_taken(
+@pytest.mark.parametrize("first", [" for <victim@example.org>; fake", "\tx", "   "])
+async def test_content_that_begins_with_white_space_adds_nothing_to_our_field(
+    autojump_clock: MockClock, world: World, first: str
+) -> None:
+    client = await world.greeted()
+    content = f"{first}\r\nSubject: x\r\n\r\nhello\r\n"
+    assert (await client.send_mail(content)).startswith("250")
+    assert world.spool.contents == [content.encode()]
+    assert world.spool.messages[0].prepend.endswith(b"+0000\r\n\r\n")
+
+
+async def test_octets_of_a_refused_chunk_have_as_long_as_any(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(command_timeout=10.0, data_timeout=10.0)
+    client = await world.greeted()
+    await client.raw(b"BDAT 60000 LAST\r\n")
+    for _ in range(60):
+        await trio.sleep(1)
+        await client.raw(b"x" * 1000)
+    assert (await client.hear()).startswith("503 5.5.1")
+    await client.raw(b"BDAT 60000 LAST\r\n")
+    for _ in range(30):  # but not for ever
+        await trio.sleep(1)
+        with suppress(TransportError):
+            await client.raw(b"x" * 100)
+    assert (await client.hear()).startswith("421 4.4.2")
+
+
     autojump_clock: MockClock, world: World
 ) -> None:
     world.set(delivered_before="accept")

@@ -73,6 +73,16 @@ def test_whom_it_was_delivered_to_is_read(field: bytes, known: set[str], step: i
     assert (scanner.received, scanner.results) == (0, 0)
 
 
+@pytest.mark.parametrize("step", [1, 1000])
+def test_content_that_begins_with_white_space_has_no_header(step: int) -> None:
+    content = b"\tby mx.example.org;\r\nReceived: by mx.example.org;\r\n\r\n"
+    assert scan(content, step) == (0, 0, True)
+    headed = HeaderScanner(US)
+    headed.feed(b"A: b\r\n")
+    headed.feed(b" c\r\n\r\n")
+    assert not headed.is_headless
+
+
 def test_of_many_deliveries_a_bounded_number_is_kept() -> None:
     scanner = HeaderScanner(US)
     scanner.feed(b"".join(b"Delivered-To: u%d@example.org\r\n" % n for n in range(5000)))
