@@ -268,6 +268,11 @@ class Commands(ABC):
             self._record.accept(result, transaction, len(refused))
         if refused:
             self._refuse_each(transaction, refused, judgement)
+        if len(refused) == transaction.recipients:
+            # Who may try again for one of them must not take it for the end of all.
+            for_all = next((r for r in refused.values() if r.is_transient), None)
+            reply = replies.for_one(for_all or next(iter(refused.values())))
+            return replies.signed(reply, self._record.token)
         return replies.queued(result.queue_id)
 
     def _refuse_each(
@@ -300,7 +305,9 @@ class Commands(ABC):
         message = await transaction.read()
         if isinstance(message, Reply):
             return message
-        asked = self._policing.message(message, transaction.forward_paths)
+        asked = self._policing.message(
+            message, transaction.forward_paths, each_hears=transaction.prdr
+        )
         judgement = await self._wait_for(asked)
         # A policy may have swallowed our cancellation. Who has heard 421, or is gone, sends the
         # message again: to take it now would double it.

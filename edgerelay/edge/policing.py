@@ -107,14 +107,19 @@ class Policing:
         return refusal
 
     async def message(
-        self, message: ReadMessage, forward_paths: Sequence[ForwardPath]
+        self,
+        message: ReadMessage,
+        forward_paths: Sequence[ForwardPath],
+        *,
+        each_hears: bool = False,
     ) -> Refusal | Judgement:
         """``forward_paths`` are all that RCPT was answered 250 for.
 
         If somebody is to have it, or it is dropped for all, the verdicts are part of the
         judgement, since without PRDR there is one reply for all. Otherwise a refusal is the
         reply: where some would have it refused and the rest dropped, a report to whom it claims
-        to be from would be the only mail that came of it.
+        to be from would be the only mail that came of it. ``each_hears``: there is PRDR, and
+        only what all share is one refusal.
         """
         # What is a file is handed over with the reply: nobody can read on in it.
         in_memory = message.body is not None
@@ -127,7 +132,9 @@ class Policing:
             for path, verdict in zip(forward_paths, verdicts, strict=True)
             if isinstance(verdict, Defer | Reject)
         ]
-        if refused and all(isinstance(each, Defer | Reject | Discard) for each in verdicts):
+        differ = each_hears and any(verdict != verdicts[0] for verdict in verdicts)
+        nobody_has_it = all(isinstance(each, Defer | Reject | Discard) for each in verdicts)
+        if refused and nobody_has_it and not differ:
             # One that may try again shall: at the retry the others hear theirs.
             first = next((p for p in refused if _is_transient(outcome, p)), refused[0])
             return _said(outcome, first)

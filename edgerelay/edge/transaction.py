@@ -70,13 +70,13 @@ class MailTransaction:
         "_doomed",
         "_lanes",
         "_mailboxes",
-        "_prdr",
         "_route",
         "_scanner",
         "_shared",
         "_trusted",
         "answered",
         "envelope",
+        "prdr",
         "started",
     )
 
@@ -96,7 +96,7 @@ class MailTransaction:
         self._shared = shared
         self._lanes: dict[str, list[Recipient]] = {}
         self._route: object = None  # of the first recipient
-        self._prdr = prdr
+        self.prdr = prdr
         self._trusted = trusted
         self._mailboxes: dict[tuple[str, str], ForwardPath] = {}
         self.answered: list[ForwardPath] = []  #: for each 250 to RCPT whom it was for
@@ -121,7 +121,7 @@ class MailTransaction:
 
     def parts_with(self, way: Deliverable) -> bool:
         """Whoever goes that way may have another fate than those accepted, and no reply for it."""
-        return not self._prdr and bool(self._mailboxes) and way.route != self._route
+        return not self.prdr and bool(self._mailboxes) and way.route != self._route
 
     def add(self, recipient: Recipient, way: Deliverable) -> None:
         if not self._mailboxes:
@@ -189,7 +189,7 @@ class MailTransaction:
 
     def refused(self, judgement: Judgement) -> dict[ForwardPath, Reply]:
         """Who is refused by a reply of its own; without PRDR nobody can be."""
-        if not self._prdr:
+        if not self.prdr:
             return {}
         return {
             path: verdict.reply

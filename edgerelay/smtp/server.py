@@ -240,9 +240,12 @@ class ServerProtocol:
         The client must have asked for it with PRDR (draft-hall-prdr); raises LocalProtocolError
         if it has not. Where all have the same fate `send` says so in one reply.
         """
-        if type(self._pending) is not EndOfData or not self._prdr or for_all.code != 250:
+        if type(self._pending) is not EndOfData or not self._prdr:
             raise LocalProtocolError("no reply for each recipient is awaited")
-        first = b"".join(bytes(reply) for reply in (_FOR_EACH, *each))
+        replies = tuple(each)
+        if for_all.code >= 400 and any(reply.code < 400 for reply in replies):
+            raise LocalProtocolError("the last one would take back what was said to some")
+        first = b"".join(bytes(reply) for reply in (_FOR_EACH, *replies))
         return first + self.send(for_all)
 
     def ehlo_reply(self, hostname: str) -> Reply:

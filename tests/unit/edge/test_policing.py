@@ -324,6 +324,32 @@ async def test_with_prdr_a_fate_that_all_share_is_one_reply(
     assert (await say_with_prdr(client, "d@example.org", "e@example.org"))[0].startswith("250 ")
 
 
+@pytest.mark.parametrize(
+    ("for_bob", "for_cat", "told"),
+    [
+        (REJECT, DEFER, ["353", "550", "451", "451"]),
+        (DEFER, REJECT, ["353", "451", "550", "451"]),
+        (REJECT, Reject(Reply(554, "5.7.1", "Nor here")), ["353", "550", "554", "550"]),
+        (REJECT, Discard("spam"), ["353", "550", "250", "250"]),
+    ],
+)
+async def test_with_prdr_nobody_has_it_but_each_hears_why(
+    autojump_clock: MockClock,
+    world: World,
+    for_bob: Decisive,
+    for_cat: Decisive,
+    told: list[str],
+) -> None:
+    world.police(policy(on_message=says(PerRecipient({BOB: for_bob, CAT: for_cat}))))
+    client = await world.greeted()
+    replies = await say_with_prdr(client, "b@example.org", "c@example.org")
+    assert [reply[:3] for reply in replies] == told
+    assert not world.spool.messages
+    assert not world.told(MessageAccepted)
+    assert len(world.told(MessageDiscarded)) == told.count("250") // 2
+    await client.dialogue("C: NOOP\nS: 250")
+
+
 async def test_with_prdr_no_recipient_alone_can_end_the_session(
     autojump_clock: MockClock, world: World
 ) -> None:

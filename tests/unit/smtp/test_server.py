@@ -471,12 +471,17 @@ def test_who_did_not_ask_for_prdr_takes_one_reply() -> None:
     assert protocol.send(OK) == b"250 2.0.0 OK\r\n"
 
 
-def test_replies_for_each_end_with_a_positive_one() -> None:
-    """A negative one would take back what was said to each."""
+def test_replies_for_each_end_with_a_negative_one_only_if_all_are() -> None:
+    """It would take back what was said to the others."""
     with pytest.raises(LocalProtocolError):
         with_two_recipients(" PRDR").send_for_each([OK, NO], NO)
 
 
+    protocol = with_two_recipients(" PRDR")
+    later = Reply(451, "4.7.1", "Later")
+    said = protocol.send_for_each([NO, later], later).splitlines()
+    assert [line[:3] for line in said] == [b"353", b"550", b"451", b"451"]
+    assert state(protocol) is State.READY
 def test_prdr_that_is_not_offered_is_refused() -> None:
     protocol = new()
     protocol.receive_data(b"EHLO c.example\r\nMAIL FROM:<a@b.example> PRDR\r\n")
