@@ -101,9 +101,8 @@ class Session(Commands):
         """Wait no longer for this client than for those who speak from now on."""
         if self._is_listening:
             self._is_hurried = True
-            patience, transaction = self._shared.patience, self._transaction
-            is_receiving = transaction is not None and transaction.is_receiving
-            soon = trio.current_time() + (patience.data if is_receiving else patience.command)
+            patience = self._shared.patience
+            soon = trio.current_time() + (patience.data if self._gets_octets else patience.command)
             self._transport.deadline = min(self._transport.deadline, soon)
 
     async def run(self) -> None:
@@ -426,6 +425,13 @@ class Session(Commands):
         said.clear()
         return octets
 
+    @property
+    def _gets_octets(self) -> bool:
+        """Content, between its chunks too, or a chunk that is thrown away."""
+        transaction = self._transaction
+        is_receiving = transaction is not None and transaction.is_receiving
+        return is_receiving or self._protocol.is_receiving
+
     def _next_deadline(self) -> float:
         """Until when the client may stay silent. Raises if it is to say nothing more."""
         shared, now, transaction = self._shared, self._record.now(), self._transaction
@@ -440,11 +446,13 @@ class Session(Commands):
                 raise _EndedError("shutdown")
             if now - self._record.started >= settings.session_timeout:
                 raise _EndedError("too long")
-        elif not transaction.is_receiving:
+        elif (
             # Who begins one after the other, or never goes on with it, ends as well.
-            if now - self._record.started >= 2 * settings.session_timeout:
-                raise _EndedError("too long")
-        else:
+            not transaction.is_receiving
+            and now - self._record.started >= 2 * settings.session_timeout
+        ):
+            raise _EndedError("too long")
+        if self._gets_octets:
             began = now
             if settings.min_data_rate:
                 # However the octets are spread, they must come to so many a second.

@@ -8,12 +8,18 @@ from typing import Final
 #: xtext = *( xchar / hexchar ); hexchar = "+" 2("0"-"9" / "A"-"F"), upper case only.
 _XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _HEXCHAR: Final = re.compile(rb"\+([0-9A-F]{2})")
+_CONTROL: Final = re.compile(r"\+(?:[01][0-9A-F]|7F)")
 _NOT_XCHAR: Final = re.compile(rb"[^!-*,-<>-~]")
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
 
 def is_xtext(text: str) -> bool:
     return _XTEXT.fullmatch(text) is not None
+
+
+def holds_controls(xtext: str) -> bool:
+    """Whether it stands for something with a control character, which RFC 3461 has nowhere."""
+    return _CONTROL.search(xtext) is not None
 
 
 def encode_xtext(text: str) -> str:

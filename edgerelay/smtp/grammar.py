@@ -43,7 +43,7 @@ _BAD_REVERSE_PATH: Final = Reply(501, "5.1.7", "Bad reverse-path syntax")
 _BAD_FORWARD_PATH: Final = Reply(501, "5.1.3", "Bad forward-path syntax")
 _NO_FROM: Final = Reply(501, "5.5.2", "Syntax: MAIL FROM:<address>")
 _NO_TO: Final = Reply(501, "5.5.2", "Syntax: RCPT TO:<address>")
-_BAD_NAME: Final = Reply(501, "5.5.2", "Syntax: EHLO domain or address literal")
+_BAD_NAME: Final = Reply(501, "5.5.2", "Syntax: EHLO or HELO, and a domain or address literal")
 
 #: Octets (RFC 5321 section 4.5.3.1.1 to section 4.5.3.1.3).
 _LOCAL_PART_LIMIT: Final = 64
@@ -85,6 +85,9 @@ _path_pieces: Final = re.compile(
 # General-address-literal = Standardized-tag ":" 1*dcontent
 # dcontent = %d33-90 / %d94-126
 _general_literal: Final = re.compile(r"[A-Za-z0-9-]*[A-Za-z0-9]:[!-Z^-~]+")
+
+# What UTS 46 takes for a dot and RFC 6531 section 3.3 does not.
+_OTHER_DOTS: Final = frozenset("\u3002\uff0e\uff61")
 
 # What clients call themselves: a domain, an address literal, and in practice also names
 # with underscores or a bare IPv6 address.
@@ -177,6 +180,8 @@ def is_domain(text: str) -> bool:
         return False
     if text.isascii():
         return _domain.fullmatch(text) is not None
+    if not _OTHER_DOTS.isdisjoint(text):
+        return False  # a next hop would see one label where we see two
     try:
         return is_domain(idna.encode(text, uts46=True).decode("ascii"))
     except idna.IDNAError:

@@ -180,6 +180,11 @@ class ServerProtocol:
         """No octet is buffered: what must be so when TLS starts (RFC 3207 section 4.2)."""
         return self._lines.is_empty
 
+    @property
+    def is_receiving(self) -> bool:
+        """Octets that come are content, or a chunk that is refused: no command."""
+        return self._reader is not None or self._chunk is not None
+
     def receive_data(self, data: bytes) -> None:
         """Take what the client sent; ``b""`` is the end: what is incomplete stays so.
 
@@ -235,7 +240,7 @@ class ServerProtocol:
 
     def send_for_each(self, each: Iterable[Reply], for_all: Reply) -> bytes:
         """Answer the end of content with a reply for each recipient that RCPT was answered 250
-        for, in that order, and the positive one that ends it all.
+        for, in that order, and the one that ends it all: negative if all of them are.
 
         The client must have asked for it with PRDR (draft-hall-prdr); raises LocalProtocolError
         if it has not. Where all have the same fate `send` says so in one reply.
@@ -368,7 +373,7 @@ class ServerProtocol:
             return Refused(self._out_of_order(verb), excerpt(line))
         self._verb = verb
         try:
-            if not text.isascii() and verb not in _MAY_BE_UTF8:
+            if not text.isascii() and not _may_be_utf8(verb, text):
                 raise GrammarError(_NOT_ASCII)
             return _PARSERS[verb](self, argument)
         except GrammarError as error:
@@ -502,6 +507,13 @@ def _plain_rcpt(argument: str) -> Rcpt:
     return Rcpt(Recipient(path))
 
 
+def _may_be_utf8(verb: Verb, text: str) -> bool:
+    """MAIL says so in a parameter, and so do VRFY and EXPN (RFC 6531 section 3.7.4.2)."""
+    if verb is Verb.VRFY or verb is Verb.EXPN:
+        return text.upper().endswith(" SMTPUTF8")
+    return verb is Verb.MAIL or verb is Verb.RCPT
+
+
 def _no_argument(argument: str) -> None:
     if argument:
         raise GrammarError(_NO_ARGUMENT)
@@ -524,7 +536,6 @@ def _bare(event: Event) -> Callable[[ServerProtocol, str], Event]:
 
 
 _START_DATA: Final = StartData()
-_MAY_BE_UTF8: Final = frozenset({Verb.MAIL, Verb.RCPT})
 
 _PARSERS: Final[Mapping[Verb, Callable[[ServerProtocol, str], Event]]] = {
     Verb.EHLO: ServerProtocol._hello,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import ip_network
 from typing import Any
 
@@ -11,7 +12,7 @@ from trio.testing import MockClock
 
 from edgerelay.edge.settings import ListenerSettings
 from edgerelay.mail.envelope import Notify
-from edgerelay.net.transport import ConnectionLost
+from edgerelay.net.transport import ConnectionLost, TransportError
 from edgerelay.observe.events import MessageAccepted, RecipientRefused, SessionEnded, Trouble
 from edgerelay.spool.api import SpoolFull, SpoolUnavailable
 
@@ -245,7 +246,6 @@ async def test_what_somebody_else_was_delivered_is_no_loop(
     assert (await client.hear()).startswith("250")
 
 
-async def test_where_another_system_delivers_first_its_copy_is_taken(
 @pytest.mark.parametrize("first", [" for <victim@example.org>; fake", "\tx", "   "])
 async def test_content_that_begins_with_white_space_adds_nothing_to_our_field(
     autojump_clock: MockClock, world: World, first: str
@@ -275,6 +275,7 @@ async def test_octets_of_a_refused_chunk_have_as_long_as_any(
     assert (await client.hear()).startswith("421 4.4.2")
 
 
+async def test_where_another_system_delivers_first_its_copy_is_taken(
     autojump_clock: MockClock, world: World
 ) -> None:
     world.set(delivered_before="accept")

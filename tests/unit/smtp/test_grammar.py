@@ -90,6 +90,9 @@ def test_a_reverse_path(argument: str, mailbox: Mailbox | None, rest: str) -> No
         "<(comment)a@b.example>",
         "<a@b.exa\u0085mple>",
         "<a\u0085@b.example>",
+        "<a@local\u3002test>",  # dots for UTS 46 alone
+        "<a@local\uff0etest>",
+        "<a@local\uff61test>",
         "<a@\u00ad\u200b.example>",  # no U-label: nothing is left of it
         f"<{'l' * 65}@b.example>",
         f"<{'ü' * 33}@b.example>",  # 66 octets

@@ -153,6 +153,7 @@ def test_the_replies_of_a_group_come_in_order() -> None:
         (b"NOOP whatever you say", Noop()),
         (b"RSET  ", Reset()),
         (b"VRFY someone", Verify("someone")),
+        ("VRFY jürgen smtputf8".encode(), Verify("jürgen smtputf8")),
         (b"EXPN a list", Expand("a list")),
         (b"HELP", Help("")),
         (b"HELP mail", Help("mail")),
@@ -180,6 +181,7 @@ def test_commands_that_need_no_ehlo(line: bytes, event: Event) -> None:
         (b"QUIT now", "501 5.5.4"),
         (b"STARTTLS now", "501 5.5.4"),
         (b"VRFY", "501 5.5.4"),
+        ("VRFY jürgen".encode(), "501 5.5.2"),
         (b"EXPN", "501 5.5.4"),
         (b"EHLO", "501 5.5.2"),
         (b"HELO a b", "501 5.5.2"),
@@ -475,13 +477,13 @@ def test_replies_for_each_end_with_a_negative_one_only_if_all_are() -> None:
     """It would take back what was said to the others."""
     with pytest.raises(LocalProtocolError):
         with_two_recipients(" PRDR").send_for_each([OK, NO], NO)
-
-
     protocol = with_two_recipients(" PRDR")
     later = Reply(451, "4.7.1", "Later")
     said = protocol.send_for_each([NO, later], later).splitlines()
     assert [line[:3] for line in said] == [b"353", b"550", b"451", b"451"]
     assert state(protocol) is State.READY
+
+
 def test_prdr_that_is_not_offered_is_refused() -> None:
     protocol = new()
     protocol.receive_data(b"EHLO c.example\r\nMAIL FROM:<a@b.example> PRDR\r\n")
