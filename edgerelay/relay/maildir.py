@@ -151,7 +151,7 @@ def _first(octets: bytes) -> bytes:
     """Drop a Return-Path that came with the message: ours is the one (RFC 5321 section 4.4)."""
     end = octets.find(b"\n\n")
     header = octets if end < 0 else octets[: end + 1]
-    if b"return-path" not in header.lower():
+    if octets[:1] in (b" ", b"\t") or b"return-path" not in header.lower():  # or no header
         return octets
     return _RETURN_PATH.sub(b"", header) + octets[len(header) :]
 

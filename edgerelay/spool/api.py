@@ -108,7 +108,8 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to be committed. ``prepend`` is our trace fields, each ending in CRLF."""
+    """A message to be committed. ``prepend`` is our trace fields, each ending in CRLF, and an
+    empty line where the content has no header of its own to go on with them."""
 
     queue_id: QueueId
     envelope: Envelope

@@ -99,6 +99,7 @@ async def test_two_files_of_one_moment_have_two_names(
     [
         (b"Return-Path: <old@x>\r\nA: b\r\n\r\nx\r\n", b"A: b\n\nx\n"),
         (b"A: b\r\nRETURN-PATH : <old@x>\r\n\tfolded\r\nC: d\r\n\r\nx\r\n", b"A: b\nC: d\n\nx\n"),
+        (b" x\r\nReturn-Path: in the body\r\n", b" x\nReturn-Path: in the body\n"),
         (b"A: b\r\n\r\nReturn-Path: in the body\r\n", b"A: b\n\nReturn-Path: in the body\n"),
         (b"", b""),
         (b"a\rb\r\n", b"a\rb\n"),
