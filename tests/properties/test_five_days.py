@@ -25,8 +25,9 @@ ZONE: Zone = {
     ("sender.example", "MX"): [Mx(10, "mx.sender.example")],
     ("mx.sender.example", "A"): ["203.0.113.9"],
 }
-#: Seconds of real time for the whole scenario, on a machine that does other things, too.
-WITHIN = 0.5
+#: Seconds of CPU for the whole scenario: five times what it takes, as a busy machine takes twice
+#: as long for the same. To wake every second for five days would take minutes.
+WITHIN = 2.0
 
 
 async def live_through(relay: RelayHarness, backend: Hop, sender: Hop) -> None:
@@ -60,7 +61,7 @@ async def live_through(relay: RelayHarness, backend: Hop, sender: Hop) -> None:
     assert len(relay.told(RecipientRefused)) == 4
 
 
-async def test_five_days_of_a_message_take_half_a_second(autojump_clock: MockClock) -> None:
+async def test_five_days_of_a_message_are_soon_over(autojump_clock: MockClock) -> None:
     began = time.process_time()
     backend, sender = Hop({"RCPT full@example.com": "452 4.2.2 mailbox full"}), Hop()
     hops = {"10.0.0.5": backend, "mx.sender.example": sender}
