@@ -67,7 +67,11 @@ DOMAINS = st.one_of(
     st.sampled_from(["[192.0.2.1]", "[IPv6:2001:db8::1]"]),
 )
 MAILBOXES = st.builds(Mailbox, LOCAL_PARTS, DOMAINS)
-XTEXT = st.text(min_size=1, max_size=12).map(encode_xtext).filter(lambda x: len(x) <= 80)
+#: RFC 3461 section 4: what it stands for is printable.
+PRINTABLE = st.characters(exclude_categories=("Cc", "Cs"))
+XTEXT = (
+    st.text(PRINTABLE, min_size=1, max_size=12).map(encode_xtext).filter(lambda x: len(x) <= 80)
+)
 ENVELOPES = st.builds(
     Envelope,
     st.builds(ReversePath, st.none() | MAILBOXES),

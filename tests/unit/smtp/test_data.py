@@ -219,6 +219,12 @@ def test_the_header_of_binary_content_has_lines(data: bytes, is_good: bool) -> N
         assert not is_good or content == data
 
 
+def test_a_dot_behind_a_bare_newline_is_content_and_stays() -> None:
+    for pieces in every_way(b"a\n.b\r\n.c\r\n.\r\n"):
+        reader = DataReader(0, normalize=True)
+        assert b"".join(reader.feed(piece)[0] for piece in pieces) == b"a\r\n.b\r\nc\r\n"
+
+
 def test_normalised_data_holds_no_stray_newline_and_ends_where_it_ended() -> None:
     for data in SMUGGLING:
         for pieces in every_way(data):
