@@ -235,9 +235,10 @@ class Session(Commands):
     async def _give_up(self) -> None:
         """A policy keeps our own task: say good-bye from another one, and hang up."""
         self._end = "trouble"
-        await self._farewell("trouble")
-        await self._hang_up()
-        self._end_beside()
+        self._end_beside()  # first: who has heard 421 sends again, so nothing is taken any more
+        with trio.CancelScope(shield=True):  # what is said and closed is bounded
+            await self._farewell("trouble")
+            await self._hang_up()
 
     def _end_beside(self) -> None:
         if self._beside is not None:

@@ -585,6 +585,61 @@ async def test_who_goes_away_takes_the_policies_work_along(
 ) -> None:
     alive: list[int] = []
 
+async def test_what_was_answered_421_is_not_taken_while_the_socket_lingers(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing = MemoryTransport.aclose
+
+    async def lingering(self: MemoryTransport, *, linger: bool = True) -> None:
+        if linger:
+            await trio.sleep(2)  # as a socket does, until the peer has closed
+        await closing(self, linger=linger)
+
+    async def late(*_: object) -> MessageVerdict:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(7)
+        return CONTINUE
+
+    monkeypatch.setattr(MemoryTransport, "aclose", lingering)
+    world.police(policy(on_message=late), timeout=5, on_error=OnError.CONTINUE)
+    client = await world.greeted()
+    assert (await client.send_mail()).startswith("421 4.3.0")
+    await trio.sleep(20)
+    assert not world.spool.messages
+    assert not world.told(MessageAccepted)
+
+
+async def test_a_million_fields_are_refused_before_any_is_looked_at(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    content = "Authentication-Results: x\r\n" + "a:\r\n" * 10_000 + "\r\nhello\r\n"
+    assert (await client.send_mail(content)).startswith("552 5.3.4")
+    folded = "Authentication-Results: x\r\n" + " a\r\n" * 10_000 + "\r\nhello\r\n"
+    assert (await client.send_mail(folded)).startswith("250")
+
+
+async def test_a_client_that_was_refused_at_the_door_gets_no_handshake(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(delay_reject=False)
+    world.listener = ListenerSettings(
+        "test",
+        tls=ListenerTls.STARTTLS,
+        certificate=ServerTls(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)),
+        xclient_from=(ip_network("192.0.2.0/24"),),
+    )
+
+    async def only_proxies(connection: Connection) -> Verdict:
+        return CONTINUE if str(connection.session.client) == "192.0.2.1" else REJECT
+
+    world.police(policy(on_connect=only_proxies))
+    client = await world.greeted()
+    await client.dialogue(
+        "C: XCLIENT ADDR=198.51.100.1\nS: 554\nC: STARTTLS\nS: 503\nC: QUIT\nS: 221"
+    )
+
+
     async def works(*_: object) -> MessageVerdict:
         alive.append(1)
         try:
