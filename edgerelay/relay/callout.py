@@ -227,15 +227,16 @@ def _status(reply: Reply) -> str | None:
     """
     if not reply.is_permanent or reply.enhanced in _OF_THE_SENDER:
         return None
-    if reply.enhanced.startswith(("5.1.", "5.2.")):
+    if reply.enhanced.startswith(("5.1.", "5.2.")) or reply.enhanced == "5.6.7":
         return reply.enhanced
-    if reply.code not in _OF_MAILBOXES:
-        return None
-    return "5.7.1" if reply.enhanced.startswith("5.7.") else "5.1.1"
+    is_of_a_mailbox = reply.code in _OF_MAILBOXES and reply.enhanced in _SAYS_NOTHING_ELSE
+    return "5.1.1" if is_of_a_mailbox else None
 
 
 _OF_THE_SENDER: Final = frozenset({"5.1.7", "5.1.8"})
 _OF_MAILBOXES: Final = frozenset({550, 551, 553, 554, 556})
+#: No word of its own, or that by which Exchange means an unknown mailbox.
+_SAYS_NOTHING_ELSE: Final = frozenset({"", "5.0.0", "5.4.1"})
 
 
 def _reply(outcome: _Fact | Reply | None) -> Reply | None:
@@ -245,6 +246,4 @@ def _reply(outcome: _Fact | Reply | None) -> Reply | None:
         return None
     if outcome.refused == "5.1.1":
         return Reply(550, "5.1.1", "There is no such mailbox here")
-    if outcome.refused == "5.7.1":
-        return Reply(550, "5.7.1", "The mailbox's own server refuses mail for it")
     return Reply(550, outcome.refused, "The mailbox takes no mail")

@@ -174,7 +174,10 @@ async def test_a_mailbox_that_is_gone_is_gone(hop: Hop) -> None:
         (Reply(552, "5.2.2", "over quota"), "550 5.2.2"),
         (Reply(550, "5.4.1", "Recipient address rejected"), "550 5.1.1"),
         # It is no proof that nobody lives there: lists would drop the subscriber.
-        (Reply(554, "5.7.1", "go away"), "550 5.7.1"),
+        (Reply(554, "5.7.1", "Client host blocked"), "451 4.4.3"),
+        (Reply(553, "5.6.7", "needs SMTPUTF8"), "550 5.6.7"),
+        (Reply(554, "5.4.6", "leads back to us"), "451 4.4.3"),
+        (Reply(554, "", "no such user"), "550 5.1.1"),
         # What the hop has against our commands, or us, says nothing of the mailbox.
         (Reply(530, "5.7.0", "Must issue a STARTTLS command first"), "451 4.4.3"),
         (Reply(503, "5.5.1", "HELO first"), "451 4.4.3"),
