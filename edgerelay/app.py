@@ -19,7 +19,6 @@ import os
 import resource
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -147,7 +146,7 @@ class Worker:
         try:
             files, certificates = certificate.files, self.certificates
             contexts = {asks: server_context(files, ask_clients=asks) for asks in certificates}
-        except (ssl.SSLError, ValueError) as error:
+        except (OSError, ValueError) as error:  # ssl's own are OSErrors, too
             self.log(Trouble(where="tls", what="the old certificate stays", detail=str(error)))
             return
         for asks, context in contexts.items():

@@ -47,6 +47,8 @@ from edgerelay.smtp.server import ServerProtocol
 
 T = TypeVar("T")
 
+#: Transient refusals of ours in a session before each spends its budget of errors, too.
+_DEFERRED: Final = 1000
 #: Seconds that a guess at a recipient costs at first, each twice the one before, and at most.
 _GUESS: Final = (1.0, 4.0)
 
@@ -55,6 +57,7 @@ class Commands(ABC):
     """Base of `Session`: the conversation's state, and what the commands make of it."""
 
     __slots__ = (
+        "_deferred",
         "_each",
         "_end",
         "_extended",
@@ -90,6 +93,7 @@ class Commands(ABC):
         self._trusted = False
         self._proxied: Mapping[str, str | None] = {}  # what XCLIENT told of the client
         self._extended = False
+        self._deferred = 0  # told to come again later, by us and not by a policy
         self._guesses = 0  # recipients refused for good
         self._too_early: Reply | None = None  # it does not wait: what its recipients hear
         self._is_deaf = False  # refused before the greeting: QUIT is all that is left
@@ -185,11 +189,12 @@ class Commands(ABC):
             self._record.errors += 1
             path = transaction.envelope.reverse_path
             return self._refuse("rcpt", self._too_early, path, recipient.forward_path)
-        if transaction.knows(recipient):
+        reverse_path, forward_path = transaction.envelope.reverse_path, recipient.forward_path
+        at_most = self._shared.settings.recipients_per_message
+        if transaction.knows(recipient) and len(transaction.answered) < 2 * at_most:
             transaction.add_again(recipient)
             return replies.RCPT_OK
-        reverse_path, forward_path = transaction.envelope.reverse_path, recipient.forward_path
-        if transaction.recipients >= self._shared.settings.recipients_per_message:
+        if transaction.recipients >= at_most or transaction.knows(recipient):
             return self._refuse("rcpt", replies.TOO_MANY_RECIPIENTS, reverse_path, forward_path)
         answer = await self._shared.recipients(forward_path, reverse_path, trusted=self._trusted)
         if isinstance(answer, RecipientIsRefused):
@@ -367,6 +372,10 @@ class Commands(ABC):
         return self._within_budget(said)
 
     def _refuse(self, command: str, reply: Reply, path: ReversePath, to: object = "") -> Reply:
+        if reply.is_transient:
+            self._deferred += 1
+            if self._deferred > _DEFERRED:  # it does not mean to come again later
+                self._record.errors += 1
         self._record.refuse(command, reply, path, to)
         return self._within_budget(reply)
 

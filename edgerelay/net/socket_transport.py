@@ -172,14 +172,14 @@ class SocketTransport:
         self._sock = tls
         try:
             await _handshake(tls)
+            self._tls = facts_of(tls)
         except trio.ClosedResourceError:
             reason = self._woken()
             self.abort()
             raise reason from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a certificate may verify and not be readable
             self.abort()
             raise _lost(error) from None
-        self._tls = facts_of(tls)
 
     def expire(self) -> None:
         if not self._closed:

@@ -10,13 +10,15 @@ from edgerelay.policy import HeaderField
 
 #: Octets of a header section; a longer one is refused, since it must be read as a whole.
 HEADER_LIMIT: Final = 4 * 1024 * 1024
+#: Fields in it; each becomes an object, and a million would stop everything else for seconds.
+FIELDS_LIMIT: Final = 10_000
 PIECE: Final = 256 * 1024  #: octets read at once
 
 _END: Final = b"\r\n\r\n"
 
 
 class HeaderTooLarge(Exception):
-    """The header section is over `HEADER_LIMIT`."""
+    """The header section is over `HEADER_LIMIT`, or has over `FIELDS_LIMIT` fields."""
 
 
 class ReadableContent(Protocol):
@@ -127,10 +129,17 @@ async def read_message(content: ReadableContent) -> ReadMessage:
         end = len(data)
         if end > HEADER_LIMIT:
             raise HeaderTooLarge
-        return ReadMessage(content, data, end)
+        return ReadMessage(content, _within_limits(data), end)
     if end > HEADER_LIMIT:
         raise HeaderTooLarge
-    return ReadMessage(content, data[: end + 2], end + 4)
+    return ReadMessage(content, _within_limits(data[: end + 2]), end + 4)
+
+
+def _within_limits(header: bytes) -> bytes:
+    lines = header.count(b"\n")  # nearly always few, and quickly counted
+    if lines > FIELDS_LIMIT and len(_FIELD_END.findall(header)) > FIELDS_LIMIT:
+        raise HeaderTooLarge
+    return header
 
 
 async def _beginning(content: ReadableContent) -> bytes:

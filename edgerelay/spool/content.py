@@ -99,6 +99,11 @@ def _steps(kept: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
             yield offset, min(PIECE, end - offset)
 
 
+#: Pieces in memory before they are made one: a client may send two octets at a time, and each
+#: would cost twenty times as much as it is counted for.
+MANY: Final = 256
+
+
 def pieces(data: bytes) -> Iterator[memoryview]:
     view = memoryview(data)
     for start in range(0, len(view), PIECE):
@@ -140,6 +145,8 @@ class SpoolContent:
         if self._failure is not None:
             return True  # the flush will say why
         self._chunks.append(chunk)
+        if len(self._chunks) >= MANY:
+            self._chunks = [b"".join(self._chunks)]
         self._buffered += len(chunk)
         return self._buffered > PIECE
 

@@ -47,6 +47,14 @@ async def test_256_kib_stay_in_memory_and_an_octet_more_does_not() -> None:
     assert disk.files["1-1"] == b"x" * PIECE + b"yz"
 
 
+async def test_content_in_small_pieces_is_not_many_objects() -> None:
+    content = ContentStore(MemoryDisk(), inline, 1).new()
+    for _ in range(10_000):
+        content.feed(b"ab")
+    assert len(content._chunks) < 300
+    assert content.whole() == b"ab" * 10_000
+
+
 async def test_what_was_never_flushed_is_written_when_sealed() -> None:
     disk = MemoryDisk()
     content = ContentStore(disk, inline, 1).new()
