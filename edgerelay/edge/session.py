@@ -22,6 +22,7 @@ from edgerelay.edge.proxy import ProxyError
 from edgerelay.edge.record import Record
 from edgerelay.edge.settings import ListenerSettings, ListenerTls
 from edgerelay.edge.shared import Shared
+from edgerelay.edge.transaction import MailTransaction
 from edgerelay.mail.reply import Reply
 from edgerelay.net.transport import DeadlinePassed, Transport, TransportError
 from edgerelay.observe.escape import escape
@@ -32,10 +33,10 @@ from edgerelay.smtp.events import (
     Hello,
     StartChunk,
     StartData,
-    StartTls,
     XClient,
 )
 from edgerelay.smtp.server import ServerProtocol
+from edgerelay.smtp.states import State
 
 #: Seconds for a TLS handshake.
 TLS_TIMEOUT: Final = 30.0
@@ -64,9 +65,11 @@ class Session(Commands):
         "_beside",
         "_has_answered",
         "_has_teased",
+        "_is_cut",
         "_is_hurried",
         "_is_late",
         "_is_listening",
+        "_paid",
         "_place",
         "_said",
         "_since",
@@ -86,9 +89,11 @@ class Session(Commands):
         self._is_hurried = False  # it has less time, for others wait for its place
         self._spoken_for: XClient | None = None  # somebody else, from now on
         self._has_teased = False
+        self._is_cut = False  # a write of ours did not come to its end
         self._has_answered = True  # since we asked for more last
         self._since = record.started  # the client owes us a command, or content
-        self._since_octets = 0  # `Record.octets` at that time
+        self._since_octets = 0  # `Record.octets` when we asked for more last
+        self._paid: float | None = None  # until when content has come fast enough
 
     def stop(self) -> None:
         """Wake a client that has no transaction: it is to hear 421."""
@@ -245,6 +250,8 @@ class Session(Commands):
             self._beside.cancel_scope.cancel()
 
     async def _farewell(self, why: str) -> None:
+        if self._is_cut:  # nothing makes sense behind half a reply
+            return
         self._transport.deadline = trio.current_time() + _FAREWELL
         reply = replies.last_words(self._shared.settings.hostname, why)
         # What was answered but not sent yet goes first: above all the 250 of a commit.
@@ -358,8 +365,10 @@ class Session(Commands):
                 protocol.receive_data(data)
                 data = b""  # not kept while policies or the client take their time
                 await self._answer()
+                if self._transaction is not None:
+                    self._let_go_of_what_is_refused(self._transaction)
             if said:
-                await transport.send(self._take_said())
+                await self._send_said()
             if self._end or self._spoken_for is not None:
                 return
             transport.deadline = self._next_deadline()
@@ -402,12 +411,18 @@ class Session(Commands):
             said.append(self._in_octets(reply) if self._each else protocol.send(reply))
             if is_hasty:
                 self._let_haste_be_refused()
-            if type(event) is StartTls:
+            if protocol.state is State.HANDSHAKE:
                 await self._secure()
             elif len(said) >= _TURN or self._is_late:
                 self._is_late = False
-                await self._transport.send(self._take_said())
+                await self._send_said()
                 await trio.lowlevel.checkpoint()
+
+    def _let_go_of_what_is_refused(self, transaction: MailTransaction) -> None:
+        """Its reply comes at the end, but nobody keeps it until then."""
+        problem = self._protocol.problem
+        if problem is not None:
+            transaction.doom(replies.PROBLEMS[problem])
 
     def _in_octets(self, reply: Reply) -> bytes:
         """With PRDR the replies for each recipient come first."""
@@ -419,6 +434,11 @@ class Session(Commands):
         if self._transaction is not None and self._transaction.is_receiving:
             # At its end: a refusal of DATA would make commands of its content.
             self._transaction.doom(replies.TOO_HASTY)
+
+    async def _send_said(self) -> None:
+        self._is_cut = True
+        await self._transport.send(self._take_said())
+        self._is_cut = False
 
     def _take_said(self) -> bytes:
         said = self._said
@@ -440,7 +460,7 @@ class Session(Commands):
         self._is_hurried = patience.is_short
         if self._has_answered:
             self._has_answered = False
-            self._since, self._since_octets = now, self._record.octets
+            self._since = now
         if transaction is None:
             # Only here may a session end that has done nothing wrong.
             if shared.stopping:
@@ -454,17 +474,28 @@ class Session(Commands):
         ):
             raise _EndedError("too long")
         if self._gets_octets:
-            began = now
-            if settings.min_data_rate:
-                # However the octets are spread, they must come to so many a second.
-                octets = self._record.octets - self._since_octets
-                began = min(now, self._since + octets / settings.min_data_rate)
-            return began + patience.data
+            octets = self._record.octets - self._since_octets
+            self._since_octets = self._record.octets
+            return min(now, self._paid_until(now, octets)) + patience.data
+        self._paid = None
         # An octet of a command is no command: who drips them has no more time than who is silent.
         return self._since + patience.command
 
+    def _paid_until(self, now: float, octets: int) -> float:
+        """For so long the octets of this content pay that have come: they must come to so many a
+        second, however they are spread. Nobody pays for more than one wait in advance."""
+        rate = self._shared.settings.min_data_rate
+        if self._paid is None:
+            self._paid = now
+        elif rate:
+            at_most = now + self._shared.settings.data_timeout
+            self._paid = min(self._paid + octets / rate, at_most)
+        else:
+            self._paid = now
+        return self._paid
+
     async def _secure(self) -> None:
-        await self._transport.send(self._take_said())
+        await self._send_said()
         await self._handshake()
         self._protocol.tls_started()
         self._record.helo = ""

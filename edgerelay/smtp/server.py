@@ -21,6 +21,7 @@ from edgerelay.smtp.data import ChunkReader, DataReader
 from edgerelay.smtp.errors import LocalProtocolError
 from edgerelay.smtp.events import (
     DataChunk,
+    DataProblem,
     EndOfChunk,
     EndOfData,
     Event,
@@ -184,6 +185,13 @@ class ServerProtocol:
     def is_receiving(self) -> bool:
         """Octets that come are content, or a chunk that is refused: no command."""
         return self._reader is not None or self._chunk is not None
+
+    @property
+    def problem(self) -> DataProblem | None:
+        """What is wrong with the content that is coming, as far as it has come."""
+        if self._reader is not None:
+            return self._reader.problem
+        return self._chunks.problem if self._chunks and self.state is State.CHUNKS else None
 
     def receive_data(self, data: bytes) -> None:
         """Take what the client sent; ``b""`` is the end: what is incomplete stays so.

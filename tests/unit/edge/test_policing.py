@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import ssl
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -12,6 +13,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from edgerelay.edge.session import Session as EdgeSession
+from edgerelay.edge.settings import ListenerSettings, ListenerTls
+from edgerelay.net.tls import ServerTls
 from edgerelay.observe.events import (
     MessageAccepted,
     MessageDiscarded,
@@ -26,6 +29,7 @@ from edgerelay.policy import (
     Accept,
     AddScore,
     AuthenticationResult,
+    Connection,
     Decisive,
     Defer,
     Discard,
@@ -46,8 +50,10 @@ from edgerelay.policy import (
     RouteTo,
     Session,
     Tag,
+    Verdict,
 )
 from edgerelay.spool.api import REFUSED_LANE, Status
+from edgerelay.testing.memory_transport import MemoryTransport
 from tests.unit.edge.policies import policy, says
 
 World = Any  # tests/unit/edge/conftest.py
@@ -579,12 +585,6 @@ async def test_a_policy_that_no_cancellation_reaches_costs_one_session_a_421(
     assert len(world.spool.messages) == 1  # that of the 421 is not taken when the policy returns
 
 
-@pytest.mark.parametrize("stage", ["on_connect", "on_mail", "on_rcpt", "on_message"])
-async def test_who_goes_away_takes_the_policies_work_along(
-    autojump_clock: MockClock, world: World, stage: str
-) -> None:
-    alive: list[int] = []
-
 async def test_what_was_answered_421_is_not_taken_while_the_socket_lingers(
     autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -639,6 +639,12 @@ async def test_a_client_that_was_refused_at_the_door_gets_no_handshake(
         "C: XCLIENT ADDR=198.51.100.1\nS: 554\nC: STARTTLS\nS: 503\nC: QUIT\nS: 221"
     )
 
+
+@pytest.mark.parametrize("stage", ["on_connect", "on_mail", "on_rcpt", "on_message"])
+async def test_who_goes_away_takes_the_policies_work_along(
+    autojump_clock: MockClock, world: World, stage: str
+) -> None:
+    alive: list[int] = []
 
     async def works(*_: object) -> MessageVerdict:
         alive.append(1)

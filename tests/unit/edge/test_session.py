@@ -530,6 +530,75 @@ async def test_a_slow_line_may_take_its_time(autojump_clock: MockClock, world: W
     assert (await client.hear()).startswith("421 4.4.2 mx.example.org This session has lasted")
 
 
+async def test_who_was_fast_may_not_be_slow_for_hours(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue(f"{ENVELOPE}\nC: DATA\nS: 354")
+    for _ in range(30):
+        await client.raw((b"x" * 998 + b"\r\n") * 60)  # an hour's worth
+    start = trio.current_time()
+    with pytest.raises(ConnectionLost):
+        await drip(client, b"x" * 100)
+    assert trio.current_time() - start <= 900
+    assert (await client.hear()).startswith("421 4.4.2")
+
+
+async def test_noop_between_chunks_pays_for_nothing(
+    autojump_clock: MockClock, world: World
+) -> None:
+    client = await world.greeted()
+    await client.dialogue(ENVELOPE)
+    await client.raw(b"BDAT 100000\r\n" + (b"x" * 998 + b"\r\n") * 100)
+    assert (await client.hear()).startswith("250")
+    start, reply = trio.current_time(), "250"
+    while reply.startswith("250"):
+        await trio.sleep(250)
+        with suppress(TransportError):
+            await client.raw(b"NOOP\r\n")
+        reply = await client.hear()
+    assert reply.startswith("421 4.4.2")
+    assert trio.current_time() - start <= 1000
+
+
+async def test_content_that_will_be_refused_is_let_go_at_once(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(message_size=100_000)
+    client = await world.greeted()
+    await client.dialogue(f"{ENVELOPE}\nC: DATA\nS: 354")
+    await client.raw((b"x" * 998 + b"\r\n") * 101)
+    await trio.testing.wait_all_tasks_blocked()
+    await world.assert_no_content()
+    await client.raw(b".\r\n")
+    assert (await client.hear()).startswith("552 5.3.4")
+
+
+async def test_one_recipient_cannot_be_named_for_ever(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(recipients_per_message=2)
+    client = await world.greeted()
+    await client.dialogue(ENVELOPE)
+    for _ in range(3):
+        await client.dialogue("C: RCPT TO:<b@example.org>\nS: 250")
+    await client.dialogue("C: RCPT TO:<b@example.org>\nS: 452 4\\.5\\.3")
+
+
+async def test_who_never_means_to_come_again_is_let_go(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.set(recipients_per_message=1, errors_per_session=20)
+    client = await world.greeted()
+    await client.dialogue(ENVELOPE)
+    heard: list[str] = []
+    while not heard or heard[-1][:3] != "421":
+        await client.raw(b"RCPT TO:<other@example.org>\r\n")
+        heard.append(await client.hear())
+    assert len(heard) == 1000 + 20 + 1
+    assert await client.is_hung_up()
+
+
 async def test_mail_data_that_stops_is_thrown_away(
     autojump_clock: MockClock, world: World
 ) -> None:
