@@ -365,10 +365,13 @@ class Session(Commands):
                 protocol.receive_data(data)
                 data = b""  # not kept while policies or the client take their time
                 await self._answer()
-                if self._transaction is not None:
-                    self._let_go_of_what_is_refused(self._transaction)
-            if said:
-                await self._send_said()
+                transaction = self._transaction
+                if transaction is not None and transaction.is_receiving:
+                    self._let_go_of_what_is_refused(transaction)
+            if said:  # as `_send_said` does it, but here it is done for every command
+                self._is_cut = True
+                await transport.send(self._take_said())
+                self._is_cut = False
             if self._end or self._spoken_for is not None:
                 return
             transport.deadline = self._next_deadline()

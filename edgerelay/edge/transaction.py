@@ -76,6 +76,7 @@ class MailTransaction:
         "_trusted",
         "answered",
         "envelope",
+        "is_receiving",
         "prdr",
         "started",
     )
@@ -100,6 +101,7 @@ class MailTransaction:
         self._trusted = trusted
         self._mailboxes: dict[tuple[str, str], ForwardPath] = {}
         self.answered: list[ForwardPath] = []  #: for each 250 to RCPT whom it was for
+        self.is_receiving = False  #: content has begun to come, or is refused before it does
         self._content: Content | None = None
         self._scanner: HeaderScanner | None = None
         self._doomed: Reply | None = None  # known before the final dot
@@ -110,10 +112,6 @@ class MailTransaction:
     @property
     def recipients(self) -> int:
         return len(self._mailboxes)
-
-    @property
-    def is_receiving(self) -> bool:
-        return self._content is not None or self._doomed is not None
 
     def knows(self, recipient: Recipient) -> bool:
         """This mailbox was accepted already; case counts before the @ (RFC 5321 section 2.4)."""
@@ -135,6 +133,7 @@ class MailTransaction:
         self.answered.append(self._mailboxes[_mailbox(recipient)])
 
     def open_content(self) -> None:
+        self.is_receiving = True
         self._content = self._shared.spool.new_content()
         self._scanner = HeaderScanner(self._shared.settings.hostname)
 
@@ -333,6 +332,7 @@ class MailTransaction:
     def doom(self, reply: Reply) -> None:
         """Refuse it, whatever comes; what has come is forgotten."""
         self._doomed = reply
+        self.is_receiving = True
         self._forget_content()
 
     def _forget_content(self) -> None:
