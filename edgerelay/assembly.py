@@ -130,7 +130,7 @@ async def assemble(
             edge=Edge(
                 edge,
                 spool,
-                _asking(check),
+                asking(check),
                 ground.observer,
                 ground.clock,
                 limits,
@@ -144,7 +144,7 @@ async def assemble(
         )
 
 
-def _asking(check: RecipientCheck) -> Recipients:
+def asking(check: RecipientCheck) -> Recipients:
     """The relay's knowledge of recipients in the edge's words: neither knows the other."""
 
     async def ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 #: One policy for each thing that can be seen of policies from outside.
@@ -218,6 +219,11 @@ NAMES = (
     "late",
     "closed",
 )
+
+
+def python_path(directory: Path) -> str:
+    """PYTHONPATH of a process that is to find what was installed there, beside its own."""
+    return os.pathsep.join([str(directory), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def install(directory: Path) -> None:

@@ -15,11 +15,12 @@ from typing import Final
 
 import trio
 
+from edgerelay.assembly import asking
 from edgerelay.config.values import Config
 from edgerelay.dns.answer import Resolver
 from edgerelay.dns.caching import CachingResolver
 from edgerelay.dns.upstream import DnspythonUpstream
-from edgerelay.edge.boundary import Deliverable, Recipients, Refused
+from edgerelay.edge.boundary import Refused
 from edgerelay.edge.limits import ClientLimits
 from edgerelay.edge.policing import Judgement, Policing, Refusal
 from edgerelay.edge.replies import OK, at_the_door
@@ -36,7 +37,7 @@ from edgerelay.pipeline.services import RelayServices
 from edgerelay.pipeline.settings import Mode, PolicySettings
 from edgerelay.policy import Defer, Discard, Hold, Reject, Session, Stage
 from edgerelay.relay.hosts_file import HostsFile
-from edgerelay.relay.recipients import Accepted, RecipientCheck
+from edgerelay.relay.recipients import RecipientCheck
 from edgerelay.relay.routing import LaneSpec, Router
 from edgerelay.runtime import Clock, in_thread
 from edgerelay.smtp.data import DataReader
@@ -148,19 +149,11 @@ async def _shared(
     """What a session needs: a spool that is never committed to, recipients unasked."""
     spool = await stack.enter_async_context(open_memory_spool(clock=clock, observer=events.append))
     check = RecipientCheck(Router(config.relay()), tables, _nobody_asks, events.append, clock)
-
-    async def recipients(
-        forward_path: ForwardPath, reverse_path: ReversePath, *, trusted: bool
-    ) -> Deliverable | Refused:
-        answer = await check(forward_path, reverse_path, trusted=trusted)
-        if isinstance(answer, Accepted):
-            return Deliverable(answer.lane, answer.route)
-        return Refused(answer.reply)
-
-    asking: Recipients = recipients
     settings = config.edge()
     limits = ClientLimits(settings)
-    return Shared(settings, spool, asking, events.append, clock, limits, policies, ", ".join)
+    return Shared(
+        settings, spool, asking(check), events.append, clock, limits, policies, ", ".join
+    )
 
 
 async def _nobody_asks(lane: LaneSpec, forward_path: ForwardPath) -> Reply:

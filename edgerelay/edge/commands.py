@@ -191,10 +191,11 @@ class Commands(ABC):
             return self._refuse("rcpt", self._too_early, path, recipient.forward_path)
         reverse_path, forward_path = transaction.envelope.reverse_path, recipient.forward_path
         at_most = self._shared.settings.recipients_per_message
-        if transaction.knows(recipient) and len(transaction.answered) < 2 * at_most:
+        is_known = transaction.knows(recipient)
+        if is_known and len(transaction.answered) < 2 * at_most:
             transaction.add_again(recipient)
             return replies.RCPT_OK
-        if transaction.recipients >= at_most or transaction.knows(recipient):
+        if is_known or transaction.recipients >= at_most:
             return self._refuse("rcpt", replies.TOO_MANY_RECIPIENTS, reverse_path, forward_path)
         answer = await self._shared.recipients(forward_path, reverse_path, trusted=self._trusted)
         if isinstance(answer, RecipientIsRefused):

@@ -70,10 +70,10 @@ class Session(Commands):
         "_is_late",
         "_is_listening",
         "_paid",
+        "_paid_octets",
         "_place",
         "_said",
         "_since",
-        "_since_octets",
         "_spoken_for",
     )
 
@@ -92,8 +92,8 @@ class Session(Commands):
         self._is_cut = False  # a write of ours did not come to its end
         self._has_answered = True  # since we asked for more last
         self._since = record.started  # the client owes us a command, or content
-        self._since_octets = 0  # `Record.octets` when we asked for more last
         self._paid: float | None = None  # until when content has come fast enough
+        self._paid_octets = 0  # `Record.octets` that are in it
 
     def stop(self) -> None:
         """Wake a client that has no transaction: it is to hear 421."""
@@ -368,10 +368,8 @@ class Session(Commands):
                 transaction = self._transaction
                 if transaction is not None and transaction.is_receiving:
                     self._let_go_of_what_is_refused(transaction)
-            if said:  # as `_send_said` does it, but here it is done for every command
-                self._is_cut = True
-                await transport.send(self._take_said())
-                self._is_cut = False
+            if said:
+                await self._send_said()
             if self._end or self._spoken_for is not None:
                 return
             transport.deadline = self._next_deadline()
@@ -477,24 +475,21 @@ class Session(Commands):
         ):
             raise _EndedError("too long")
         if self._gets_octets:
-            octets = self._record.octets - self._since_octets
-            self._since_octets = self._record.octets
-            return min(now, self._paid_until(now, octets)) + patience.data
+            return min(now, self._paid_until(now)) + patience.data
         self._paid = None
         # An octet of a command is no command: who drips them has no more time than who is silent.
         return self._since + patience.command
 
-    def _paid_until(self, now: float, octets: int) -> float:
+    def _paid_until(self, now: float) -> float:
         """For so long the octets of this content pay that have come: they must come to so many a
         second, however they are spread. Nobody pays for more than one wait in advance."""
-        rate = self._shared.settings.min_data_rate
-        if self._paid is None:
+        settings, octets = self._shared.settings, self._record.octets
+        if self._paid is None or not settings.min_data_rate:
             self._paid = now
-        elif rate:
-            at_most = now + self._shared.settings.data_timeout
-            self._paid = min(self._paid + octets / rate, at_most)
         else:
-            self._paid = now
+            pays_for = (octets - self._paid_octets) / settings.min_data_rate
+            self._paid = min(self._paid + pays_for, now + settings.data_timeout)
+        self._paid_octets = octets
         return self._paid
 
     async def _secure(self) -> None:

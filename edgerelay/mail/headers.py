@@ -13,7 +13,8 @@ from edgerelay.mail.address import domain_key
 
 #: Of a longer field only this many octets are looked at.
 _FIELD_LIMIT: Final = 8192
-_FOLDS: Final = (b" ", b"\t", b"")
+_WHITE: Final = (b" ", b"\t")
+_FOLDS: Final = (*_WHITE, b"")
 _TRACE: Final = re.compile(
     rb"\r\n(received|delivered-to|authentication-results)[ \t]*:", re.IGNORECASE
 )
@@ -24,6 +25,11 @@ _DELIVERED_TO: Final = re.compile(
 _REMEMBERED: Final = 100
 #: Characters of a mailbox that may be one of our recipients (RFC 5321 section 4.5.3.1.3).
 _LONGEST: Final = 256
+
+
+def has_no_header(content: bytes) -> bool:
+    """It begins with white space: its first line would go on with a field, and there is none."""
+    return content.startswith(_WHITE)
 
 
 class HeaderScanner:
@@ -48,8 +54,7 @@ class HeaderScanner:
         self.delivered_to: set[str] = set()
         self.results = 0  #: Authentication-Results fields
         self.is_done = False  #: the header has ended
-        #: It begins with white space, which goes on with no field: there is no header.
-        self.is_headless = False
+        self.is_headless = False  #: see `has_no_header`
         self._has_begun = False
         self._hostname = hostname.lower().encode()
         # As if a line had ended before the first one: every field begins after CRLF.
@@ -60,7 +65,7 @@ class HeaderScanner:
             return
         if not self._has_begun:
             self._has_begun = True
-            if chunk[0] in b" \t":
+            if has_no_header(chunk):
                 self.is_headless = self.is_done = True
                 return
         data = self._carry + chunk

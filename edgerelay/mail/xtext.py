@@ -17,9 +17,9 @@ def is_xtext(text: str) -> bool:
     return _XTEXT.fullmatch(text) is not None
 
 
-def holds_controls(xtext: str) -> bool:
-    """Whether it stands for something with a control character, which RFC 3461 has nowhere."""
-    return _CONTROL.search(xtext) is not None
+def is_printable_xtext(text: str) -> bool:
+    """Whether it is xtext, and stands for no control character: RFC 3461 has none anywhere."""
+    return is_xtext(text) and _CONTROL.search(text) is None
 
 
 def encode_xtext(text: str) -> str:

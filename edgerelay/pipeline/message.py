@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final, Protocol
 
+from edgerelay.mail.headers import has_no_header
 from edgerelay.policy import HeaderField
 
 #: Octets of a header section; a longer one is refused, since it must be read as a whole.
@@ -122,7 +123,7 @@ async def read_message(content: ReadableContent) -> ReadMessage:
         data = await _beginning(content)
     if data.startswith(b"\r\n"):
         return ReadMessage(content, b"", 2)
-    if data.startswith((b" ", b"\t")):
+    if has_no_header(data):
         return ReadMessage(content, b"", 0)
     end = data.find(_END)
     if end < 0:
@@ -133,6 +134,10 @@ async def read_message(content: ReadableContent) -> ReadMessage:
     if end > HEADER_LIMIT:
         raise HeaderTooLarge
     return ReadMessage(content, _within_limits(data[: end + 2]), end + 4)
+
+
+def _ends_at_once(data: bytes) -> bool:
+    return data.startswith(b"\r\n") or has_no_header(data)
 
 
 def _within_limits(header: bytes) -> bytes:
@@ -150,7 +155,7 @@ async def _beginning(content: ReadableContent) -> bytes:
     while offset < content.size and offset <= HEADER_LIMIT:
         piece = await _read(content, offset, content.size)
         pieces.append(piece)
-        if _END in tail + piece or (offset == 0 and piece.startswith((b"\r\n", b" ", b"\t"))):
+        if _END in tail + piece or (offset == 0 and _ends_at_once(piece)):
             break
         offset += len(piece)
         tail = piece[-3:]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from edgerelay.mail.address import Mailbox
+from edgerelay.mail.headers import has_no_header
 from edgerelay.mail.reply import Reply
 from edgerelay.relay.attempt import (
     CONTENT_UNREADABLE,
@@ -151,7 +152,7 @@ def _first(octets: bytes) -> bytes:
     """Drop a Return-Path that came with the message: ours is the one (RFC 5321 section 4.4)."""
     end = octets.find(b"\n\n")
     header = octets if end < 0 else octets[: end + 1]
-    if octets[:1] in (b" ", b"\t") or b"return-path" not in header.lower():  # or no header
+    if has_no_header(octets) or b"return-path" not in header.lower():
         return octets
     return _RETURN_PATH.sub(b"", header) + octets[len(header) :]
 

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from edgerelay.mail.envelope import Body, Notify, Ret
 from edgerelay.mail.reply import Reply
-from edgerelay.mail.xtext import holds_controls, is_xtext
+from edgerelay.mail.xtext import is_printable_xtext
 from edgerelay.smtp.grammar import GrammarError
 
 _UNKNOWN: Final = Reply(555, "5.5.4", "Parameter not recognized or not offered")
@@ -48,7 +48,7 @@ def _size(value: str) -> int:
 
 
 def _envid(value: str) -> str:
-    if len(value) > _ENVID_LIMIT or not is_xtext(value) or holds_controls(value):
+    if len(value) > _ENVID_LIMIT or not is_printable_xtext(value):
         raise ValueError
     return value
 
@@ -77,9 +77,7 @@ def _orcpt(value: str) -> str:
     if _atom.fullmatch(address_type) is None:
         raise ValueError
     is_utf8 = address_type.lower() == "utf-8" and not address.isascii()
-    if not (_unitext.fullmatch(address) if is_utf8 else is_xtext(address)):
-        raise ValueError
-    if holds_controls(address):
+    if not (_unitext.fullmatch(address) if is_utf8 else is_printable_xtext(address)):
         raise ValueError
     return value
 

@@ -7,7 +7,6 @@ our own fields in a maildir, where lines end with LF.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import socket
@@ -26,7 +25,7 @@ from tests.dialogues.test_dialogues import DIALOGUES, read, replies, unescape
 from tests.e2e.support.edgerelay import Edgerelay, relay_config
 from tests.e2e.support.tls import issue, untrusting
 from tests.e2e.support.waiting import wait_for
-from tests.policy_distribution import install
+from tests.policy_distribution import install, python_path
 
 #: Listeners, each by the option that a dialogue sets.
 LISTENERS: dict[str, dict[str, Any]] = {
@@ -60,7 +59,6 @@ class House:
 def house(long_lines: str) -> Iterator[House]:
     directory = Path(tempfile.mkdtemp(prefix="er-", dir="/tmp"))
     install(directory / "site")  # whose gourmet has later@ come again
-    path = [str(directory / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
     named = {name for path in DIALOGUES for name in NAMED.findall(path.read_text())}
     known = {"postmaster", *named} - {"nobody-here"}
     lines = [f"{name}@local.test\n" for name in sorted(known)]
@@ -78,7 +76,7 @@ def house(long_lines: str) -> Iterator[House]:
     config["listener"] = [{"address": "127.0.0.1:0", **each} for each in LISTENERS.values()]
     del config["route"][0]["tls"]
     try:
-        env = {"PYTHONPATH": os.pathsep.join(path)}
+        env = {"PYTHONPATH": python_path(directory / "site")}
         with Edgerelay(directory / "relay", config, env=env) as relay:
             yield House(relay, directory / "mail")
     finally:

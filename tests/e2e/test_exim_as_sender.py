@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tests.e2e.support.edgerelay import Edgerelay, relay_config
 from tests.e2e.support.exim import Exim
 from tests.e2e.support.next_hop import NextHop
 from tests.e2e.support.waiting import wait_for
-from tests.policy_distribution import install
+from tests.policy_distribution import install, python_path
 
 ANN = "ann@src.test"
 
@@ -19,12 +18,12 @@ ANN = "ann@src.test"
 def test_with_prdr_exim_reports_who_was_refused_and_we_do_not(workdir: Path) -> None:
     """One is taken, one refused for good, one for now (draft-hall-prdr-00)."""
     install(workdir / "site")  # whose policy "split" says of each recipient what its name is
-    path = [str(workdir / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
     names = ("accept@example.test", "reject@example.test", "defer@example.test")
     with NextHop() as hop:
         url = f"smtp://127.0.0.1:{hop.port}"
         config = relay_config(workdir / "relay", url, policy=[{"use": "split"}])
-        with Edgerelay(workdir / "relay", config, env={"PYTHONPATH": os.pathsep.join(path)}) as us:
+        env = {"PYTHONPATH": python_path(workdir / "site")}
+        with Edgerelay(workdir / "relay", config, env=env) as us:
             exim = Exim(workdir / "exim", relay_to=us.port)
             exim.send(ANN, *names, content=message())
             [taken] = hop.wait_taken(1)

@@ -3,7 +3,6 @@ table it is."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +12,13 @@ import pytest
 
 from tests.e2e.support.client import Client, message
 from tests.e2e.support.edgerelay import Edgerelay, document, relay_config
-from tests.policy_distribution import install
+from tests.policy_distribution import install, python_path
 
 
 @pytest.fixture(autouse=True)
 def kitchen(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(workdir / "site")
-    path = [str(workdir / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    monkeypatch.setenv("PYTHONPATH", python_path(workdir / "site"))
 
 
 def edgerelay(

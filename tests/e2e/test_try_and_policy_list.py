@@ -4,7 +4,6 @@ counts."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 
 from tests.e2e.support.client import Client, message
 from tests.e2e.support.edgerelay import Edgerelay, document, relay_config
-from tests.policy_distribution import install
+from tests.policy_distribution import install, python_path
 
 WHO = ("--client", "192.0.2.1", "--helo", "client.test", "--mail-from", "a@b.test")
 
@@ -23,8 +22,7 @@ WHO = ("--client", "192.0.2.1", "--helo", "client.test", "--mail-from", "a@b.tes
 @pytest.fixture(autouse=True)
 def kitchen(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(workdir / "site")
-    path = [str(workdir / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    monkeypatch.setenv("PYTHONPATH", python_path(workdir / "site"))
 
 
 def configured(directory: Path, *policies: dict[str, Any], **tables: Any) -> dict[str, Any]:
